@@ -1,0 +1,94 @@
+"""Groups, members, and the pure rules about them. No I/O.
+
+A *key* is the canonical form of an address (`shared.address.key`): what is compared, indexed and hashed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+SLOTS = 1 << 31
+"""Every key hashes to a slot in [0, SLOTS): slices of a member list are ranges of slots, so they hold whatever is edited meanwhile."""
+
+WhoCanPost = Literal["anyone", "domain", "members", "owners"]
+Envelope = Literal["list", "alias"]
+BounceState = Literal["ok", "suspended"]
+
+
+class Domain(msgspec.Struct, frozen=True, kw_only=True):
+    """A mail domain whose groups are ours. `postmaster` overrides HORO_POSTMASTER where it is not empty."""
+
+    name: str
+    postmaster: str = ""
+    disabled: bool = False
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group's settings, by the keys that `horo group set` takes; the defaults are DESIGN.md's. `max_size` is in octets, 0 for no own limit."""
+
+    reply_to_group: bool = True
+    expand_groups: bool = True
+    remove_author: bool = True
+    disabled: bool = False
+    report_delivery: bool = False
+    reject_automatic: bool = True
+    remove_to_cc: bool = True
+    disable_signals: bool = False
+    title: str = ""
+    description: str = ""
+    owners: tuple[str, ...] = ()
+    who_can_post: WhoCanPost = "anyone"
+    nest_from: tuple[str, ...] = ()
+    max_size: int = 0
+    subject_prefix: str = ""
+    envelope: Envelope = "list"
+    thread_author: bool = True
+    verp: bool = False
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A virtual address with settings and members. `members` is how many there are; `seq` the directory change it was read at."""
+
+    id: int
+    address: str
+    settings: Settings
+    members: int = 0
+    seq: int = 0
+
+    @property
+    def domain(self) -> str:
+        """The group's domain, lower case A-label."""
+        return self.address.rpartition("@")[2]
+
+    @property
+    def local(self) -> str:
+        """The group's local part."""
+        return self.address.rpartition("@")[0]
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One address in a group, a person or another group. `address` is as entered (case kept), `key` what is compared.
+
+    `group` is set where the address is a group of this installation: that group's key (a member `board+x@` is the group `board@`).
+    """
+
+    address: str
+    key: str
+    name: str = ""
+    paused: bool = False
+    own_copies: bool = False
+    bounce: BounceState = "ok"
+    group: str | None = None
+
+
+def slot(key: str) -> int:
+    """The slot of a key: stable over processes, versions and edits (P3). BLAKE2b, for Python's own hash is salted."""
+    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=4).digest()) >> 1
+
+
+def cell(slot: int, cells: int) -> int:
+    """Which of `cells` equal ranges of slots a slot falls into."""
+    return slot * cells // SLOTS

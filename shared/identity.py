@@ -1,0 +1,57 @@
+"""Identifiers: post ids, ids derived from them, and keyed digests (loop marks, bounce tokens). Pure but for the clock and the random source."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import secrets
+import time
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
+
+
+def _crockford(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 32)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def new_id(now: float | None = None) -> str:
+    """A new id: 26 characters, 48 bits of milliseconds then 80 random bits (ULID), so that ids sort by time."""
+    milliseconds = int((time.time() if now is None else now) * 1000) & ((1 << 48) - 1)
+    return _crockford(milliseconds << 80 | secrets.randbits(80), 26)
+
+
+def derive(identifier: str, *parts: str) -> str:
+    """An id that is the same for the same parts: the time of `identifier` (its first 10 characters), then 80 bits of their hash."""
+    digest = hashlib.blake2b("\0".join((identifier, *parts)).encode("utf-8", "surrogatepass"), digest_size=10).digest()
+    return identifier[:10] + _crockford(int.from_bytes(digest), 16)
+
+
+def keyed(secret: str, *parts: str, octets: int) -> str:
+    """A keyed digest of the parts, `octets` long, in lower case base 32 without padding: what outsiders cannot forge."""
+    digest = hmac.new(secret.encode(), "\0".join(parts).encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    return base64.b32encode(digest[:octets]).decode().rstrip("=").lower()
+
+
+def loop_mark(secret: str, group: str) -> str:
+    """The digest in the loop mark of a group's copies."""
+    return keyed(secret, "loop", group, octets=10)
+
+
+def bounce_token(secret: str, post_id: str, group: str) -> str:
+    """The token of a post's bounce address in a group: 12 characters."""
+    return keyed(secret, "bounce", post_id, group, octets=7)[:12]
+
+
+def verp_token(secret: str, post_id: str, key: str) -> str:
+    """The recipient's part of a VERP bounce address: 8 characters, appended to the post's token after a hyphen."""
+    return keyed(secret, "verp", post_id, key, octets=5)
+
+
+def same(left: str, right: str) -> bool:
+    """Whether two digests are equal, in constant time."""
+    return hmac.compare_digest(left.encode("utf-8", "replace"), right.encode("utf-8", "replace"))

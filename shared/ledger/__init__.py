@@ -1,0 +1,219 @@
+"""The ledger: what happened to every post and every recipient, durable in SQL (P3, P4). `store.py` keeps this port on SQLite and PostgreSQL.
+
+Who writes what: the expander opens a post (insert-if-absent, before its first batch); the sender claims batches and records fates before
+its ack, in group commits; the reporter writes everything else. P4 holds at every read because the sums are counted from the rows:
+expanded = delivered + deferred + failed + suppressed, where deferred is every recipient row that is queued or deferred; a fan-out is
+`complete` when all its slices are filed and as many rows are there as the expander announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import msgspec
+
+from shared.messages import BodyRef, Expanded, Fate, Reason, State, TargetKind
+from shared.replies import TROUBLE, TransientError
+
+
+class LedgerUnavailable(TransientError):
+    """SQL cannot answer now: the work waits, nothing is sent that could not be recorded."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(TROUBLE, why=why)
+
+
+class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a post. `subject` is decoded and cut to 200 characters; `cells` and `slices` are the plan of the first expansion."""
+
+    id: str
+    accepted_at: float
+    mail_from: str
+    author: str  # key of the one From: address, "" where there is none or more than one
+    message_id: str
+    subject: str
+    size: int
+    ip: str
+    cells: int
+    slices: int
+    envid: str | None = None
+    ret: Literal["FULL", "HDRS"] | None = None
+    body: BodyRef | None = None
+    parent: str | None = None
+
+
+class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One target of a post. `fingerprint` says what the post is (sender, group, digest): None where it is never taken for a repetition.
+
+    `token` is what its bounce address carries; `references` are the Message-IDs that the post answers, nearest last; `report` is
+    what the group's `report_delivery` said when the post was expanded.
+    """
+
+    group: str
+    recipient: str
+    kind: TargetKind
+    token: str = ""
+    fingerprint: bytes | None = None
+    references: tuple[str, ...] = ()
+    notify: tuple[str, ...] | None = None
+    orcpt: str | None = None
+    report: bool = False
+    envelope: Literal["list", "alias"] = "list"
+    owners: tuple[str, ...] = ()
+
+
+class Verdict(StrEnum):
+    """What opening a target found."""
+
+    NEW = "new"
+    AGAIN = "again"  # this very post, opened before: a redelivery; repeat the expansion
+    REPETITION = "repetition"  # another post that is the same message: suppress it
+
+
+class Opened(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `open_post`: the recorded plan, which wins over the one proposed, and for each group its verdict.
+
+    `thread_authors` gives for a group the address that started the thread the post answers, where it is a post of that group.
+    """
+
+    cells: int
+    slices: int
+    verdicts: Mapping[str, Verdict]
+    thread_authors: Mapping[str, str] = msgspec.field(default_factory=dict)
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sender claims before its transaction: recipients of one post in one cell behind one next hop."""
+
+    post_id: str
+    cell: int
+    hop: str
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a recipient stands: its state, how many attempts are recorded, and when the next is due."""
+
+    state: State
+    attempts: int
+    next_at: float | None = None
+    code: int = 0
+    status: str = ""
+    text: str = ""
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """The sums of a post, or of one of its groups (P4). `announced` is what the expander said, `complete` whether all of it is filed."""
+
+    expanded: int
+    delivered: int
+    deferred: int
+    failed: int
+    suppressed: int
+    announced: int
+    complete: bool
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One address of a trace: its state, or the reason it was left out (`reason` set). `via` is the path of groups."""
+
+    post_id: str
+    group: str
+    address: str
+    via: tuple[str, ...]
+    state: State | None
+    reason: Reason | None
+    attempts: int
+    code: int
+    status: str
+    text: str
+    hop: str
+    at: float
+    next_at: float | None
+
+
+class PostSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A post as a trace shows it: the record, its targets with their verdicts and sums."""
+
+    record: PostRecord
+    targets: Sequence[tuple[TargetRecord, str, Totals]]  # the str: "open", "repetition", "loop", "no_recipients", "gone"
+    totals: Totals
+
+
+class ParkedRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A message the pipeline could not process, kept for a person."""
+
+    id: int
+    queue: str
+    reason: str
+    payload: bytes
+    tries: int
+    at: float
+
+
+class Ledger(Protocol):
+    """The port. All methods raise `LedgerUnavailable` when SQL does not answer in time; every method is idempotent."""
+
+    # the expander's
+    async def open_post(self, post: PostRecord, targets: Sequence[TargetRecord]) -> Opened:
+        """Record a post and its targets, insert-if-absent, in one transaction; fingerprints are known for a week."""
+
+    async def set_target(self, post_id: str, group: str, verdict: str) -> None:
+        """Why a target ended without recipients: "loop", "no_recipients", "gone"."""
+
+    # the sender's
+    async def claim(self, claim: Claim, owner: str, lease: float) -> float:
+        """Take the claim for `lease` seconds: 0.0 when it is ours now, else the seconds until the other's lease ends."""
+
+    async def renew(self, owner: str, lease: float) -> None:
+        """Renew all claims of `owner`."""
+
+    async def release(self, claim: Claim, owner: str) -> None:
+        """Let go of a claim."""
+
+    async def standings(self, post_id: str, keys: Sequence[str]) -> Mapping[str, Standing]:
+        """The recorded standing of the recipients that have one."""
+
+    async def record(self, post_id: str, group: str, fates: Sequence[Fate]) -> None:
+        """Record an attempt's fates (group commit). Never turns a final state back; an attempt lower than the recorded is ignored."""
+
+    # the reporter's
+    async def file(self, share: Expanded) -> bool:
+        """File a share of a fan-out: recipient rows as queued (insert-if-absent) and suppressions. True when the group's fan-out is now complete."""
+
+    async def park(self, queue: str, reason: str, payload: bytes, tries: int, *, unique: str) -> int:
+        """Keep a parked message; `unique` makes a repeated filing one row."""
+
+    # everybody's
+    async def parked(self, *, after: int = 0, limit: int = 100) -> Sequence[ParkedRecord]: ...
+
+    async def parked_one(self, number: int) -> ParkedRecord | None: ...
+
+    async def unpark(self, number: int) -> bool:
+        """Forget a parked message (it was retried or dropped)."""
+
+    async def post(self, post_id: str) -> PostSummary | None: ...
+
+    async def find(self, *, message_id: str = "", group: str = "", recipient: str = "", limit: int = 20) -> Sequence[PostSummary]:
+        """Posts by Message-ID, group and/or recipient, newest first."""
+
+    async def target_of_token(self, token: str) -> tuple[str, str] | None:
+        """(post id, group) of a bounce address's token."""
+
+    def trace(self, post_id: str, *, recipient: str = "") -> AsyncIterator[Sequence[Row]]:
+        """Every address of a post, in pages: recipients first, then those left out."""
+
+    async def totals(self, post_id: str, group: str = "") -> Totals: ...
+
+    async def body_in_use(self, key: str) -> bool:
+        """Whether a post that is not finished, or a parked message, still needs this blob."""
+
+    async def sweep(self, *, posts_before: float) -> int:
+        """Drop posts older than that which are finished, and fingerprints and claims that have run out; how many posts went."""
+
+    async def check(self) -> None:
+        """Whether SQL answers and its schema is ours."""
+
+    async def close(self) -> None:
+        """Let go of everything."""

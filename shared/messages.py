@@ -1,0 +1,299 @@
+"""The wire: what the services say to each other through the bus, `Post` -> `Slice` -> `Delivery` -> outcome.
+
+Frozen, tagged and versioned; MessagePack on the wire. A new field gets a default, and a reader takes the version before
+and after its own (unknown fields are ignored). An attacker with access to the broker controls every byte that `decode`
+sees: it fails with `Undecodable`, whatever the bytes, and the caller parks the message.
+
+Addresses are text, `local@domain`, with the local part as written and the domain as lower case A-label; the form in which two
+addresses are compared is `shared.address.key`. Times are seconds since the epoch (float, UTC).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+
+class Undecodable(Exception):
+    """Bytes from the bus that are no message of ours: to be parked, with this text as the reason."""
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What every wire message has in common: frozen, keyword-only, defaults left out of the encoding."""
+
+
+# --- content ---------------------------------------------------------------------------------------------------------
+class BodyRef(Message):
+    """A body kept in the body store: its key there, its size in octets, and the SHA-256 of all its octets."""
+
+    key: str
+    size: int
+    sha256: bytes
+
+
+class Content(Message):
+    """A message: `head` (header section with the blank line that ends it), then `tail`, or the blob `ref` from `offset` on.
+
+    The head is always inline and bounded (settings.max_header_size); the body crosses the bus by reference when large.
+    """
+
+    head: bytes
+    tail: bytes = b""
+    ref: BodyRef | None = None
+    offset: int = 0
+
+    @property
+    def size(self) -> int:
+        """Octets of the whole message as it will be sent, before dot-stuffing."""
+        return len(self.head) + (len(self.tail) if self.ref is None else self.ref.size - self.offset)
+
+
+# --- ingress -> expander ---------------------------------------------------------------------------------------------
+class TargetKind(StrEnum):
+    """What the recipient address of a post stands for."""
+
+    GROUP = "group"
+    OWNER = "owner"  # office-owner@: reaches the owners
+    BOUNCES = "bounces"  # office-bounces@, with or without +TOKEN
+    POSTMASTER = "postmaster"  # postmaster@ of a domain of ours
+
+
+class Target(Message):
+    """One accepted RCPT. `group` is the key of the group (of its domain's name for postmaster); `recipient` is the address as received.
+
+    `notify` is None where NOTIFY was absent, else its keywords in upper case, "NEVER" alone or any of SUCCESS, FAILURE, DELAY
+    (RFC 3461 4.1). `orcpt` is the value as received: "rfc822;xtext" (RFC 3461 4.2), never decoded.
+    """
+
+    group: str
+    recipient: str
+    kind: TargetKind = TargetKind.GROUP
+    notify: tuple[str, ...] | None = None
+    orcpt: str | None = None
+
+
+class Origin(Message):
+    """Where a post came from, for `Received:` and the trace. All of it but `ip` and `protocol` is the client's word."""
+
+    ip: str
+    helo: str
+    protocol: str  # "ESMTP", "ESMTPS", "LMTP", "UTF8SMTP", ... (RFC 3848), "local" for a post made inside
+
+
+class Post(Message, tag="post.v1"):
+    """One accepted message, for one or more groups; durable on the bus before the client saw 250 (P1).
+
+    `mail_from` is empty for the null sender. `digest` is the SHA-256 of every octet as received. `authenticated` is the address
+    that SMTP AUTH or a trusted relay vouches for. `parent` and `trail` are set on a post that is published inside for a
+    sub-group that is not expanded in place: the parent post's id, and the keys of the groups it has been through.
+    """
+
+    id: str
+    accepted_at: float
+    mail_from: str
+    targets: tuple[Target, ...]
+    content: Content
+    digest: bytes
+    origin: Origin
+    smtputf8: bool = False
+    envid: str | None = None
+    ret: Literal["FULL", "HDRS"] | None = None
+    authenticated: str | None = None
+    parent: str | None = None
+    trail: tuple[str, ...] = ()
+
+
+class Slice(Message, tag="slice.v1"):
+    """A share of a large fan-out: the recipients whose slot lies in [`low`, `high`), see `shared.groups.slot`.
+
+    `cells` is the number of cells that was recorded at the first expansion; `index` and `of` number the slices.
+    """
+
+    post: Post
+    cells: int
+    index: int
+    of: int
+    low: int
+    high: int
+
+
+class Signal(Message, tag="signal.v1"):
+    """A real-time request (chat, notification) addressed to a group. `origin` names the system or person who sent it."""
+
+    id: str
+    group: str
+    text: str
+    origin: str
+    sent_at: float
+    title: str = ""
+    link: str = ""
+
+
+# --- expander -> sender ----------------------------------------------------------------------------------------------
+class Lane(StrEnum):
+    """Two lanes, so that a small post never waits for a big one (P7)."""
+
+    EXPRESS = "express"
+    BULK = "bulk"
+
+
+class DeliveryKind(StrEnum):
+    """Why a delivery exists; only a `POST` has rows that count for P4."""
+
+    POST = "post"
+    REPORT = "report"  # a DSN of ours: null sender; its failure is told to nobody
+    FORWARD = "forward"  # mail to owner, bounce and postmaster addresses
+
+
+class Recipient(Message):
+    """One address of a delivery. `notify` and `orcpt` are what may be passed on under RFC 3461 5.2.7 (alias envelopes only)."""
+
+    address: str
+    notify: tuple[str, ...] | None = None
+    orcpt: str | None = None
+
+
+class Delivery(Message, tag="delivery.v1"):
+    """One rendered copy for up to N recipients behind one next hop.
+
+    (`post_id`, `cell`, `hop`) is what a sender claims (P3): it is the same for a recipient however often, and over whatever edits, an
+    expansion is repeated. `attempt` counts from 0. `hop` is a next hop in the syntax of HORO_NEXT_HOP, with "mx:DOMAIN" for a domain's MX.
+    `verp` asks for one transaction a recipient, with the recipient's own token in the envelope sender.
+    """
+
+    post_id: str
+    group: str
+    cell: int
+    hop: str
+    mail_from: str
+    recipients: tuple[Recipient, ...]
+    content: Content
+    accepted_at: float
+    kind: DeliveryKind = DeliveryKind.POST
+    lane: Lane = Lane.EXPRESS
+    attempt: int = 0
+    smtputf8: bool = False
+    envid: str | None = None
+    ret: Literal["FULL", "HDRS"] | None = None
+    verp: bool = False
+
+
+# --- anyone -> reporter ----------------------------------------------------------------------------------------------
+class State(StrEnum):
+    """The fate of one recipient (RFC 3464 2.3.3 words where it has one)."""
+
+    QUEUED = "queued"
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+class Reason(StrEnum):
+    """Why an address of an expansion gets no copy. Told by `horo trace`, counted as suppressed."""
+
+    AUTHOR = "author"
+    TO_CC = "to_cc"
+    DUPLICATE = "duplicate"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    SUBGROUP_DISABLED = "subgroup_disabled"
+    CYCLE = "cycle"  # a group that this expansion has been through already
+    LOOP = "loop"  # a copy that came back, by our own mark
+    REPETITION = "repetition"  # the same message again: the client lost our 250
+
+
+class Queued(Message):
+    """An address that an expansion gives a copy. `via` is the path of group keys from the target to the one that holds it."""
+
+    address: str
+    via: tuple[str, ...] = ()
+
+
+class Suppressed(Message):
+    """An address that an expansion leaves out, and why."""
+
+    address: str
+    reason: Reason
+    via: tuple[str, ...] = ()
+
+
+class Expanded(Message, tag="expanded.v1"):
+    """A share of a fan-out is durable on the bus: who gets a copy, who does not. One of these a (post, group, slice)."""
+
+    post_id: str
+    group: str
+    index: int
+    of: int
+    queued: tuple[Queued, ...]
+    suppressed: tuple[Suppressed, ...]
+    at: float
+
+
+class Fate(Message):
+    """What became of one recipient at one attempt. `hop` names the host that answered; `next_at` is set where it is tried again."""
+
+    address: str
+    state: State
+    code: int
+    status: str
+    text: str
+    hop: str
+    attempt: int
+    at: float
+    next_at: float | None = None
+
+
+class Attempted(Message, tag="attempted.v1"):
+    """A sender's attempt at a delivery, after its fates are recorded in the ledger: what the reporter tells the world of it."""
+
+    post_id: str
+    group: str
+    kind: DeliveryKind
+    fates: tuple[Fate, ...]
+
+
+class Refused(Message, tag="refused.v1"):
+    """A recipient that was refused in the session; counted apart from the ledger's sums."""
+
+    group: str
+    mail_from: str
+    code: int
+    status: str
+    text: str
+    ip: str
+    at: float
+
+
+class SignalExpanded(Message, tag="signal-expanded.v1"):
+    """A signal resolved into people, or refused: `members` empty and `suppressed` the reason, `spared` the number of members spared."""
+
+    signal: Signal
+    members: tuple[str, ...] = ()
+    suppressed: str | None = None
+    spared: int = 0
+
+
+Outcome = Expanded | Attempted | Refused | SignalExpanded
+Wire = Post | Slice | Signal | Delivery | Expanded | Attempted | Refused | SignalExpanded
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Wire)
+
+
+def encode(message: Wire) -> bytes:
+    """The message as MessagePack, with its tag and version inside."""
+    return _encoder.encode(message)
+
+
+def decode(payload: bytes) -> Wire:
+    """The message that `payload` holds.
+
+    Raises `Undecodable` for whatever bytes are none: msgspec raises DecodeError, but also RecursionError for deep nesting and
+    UnicodeDecodeError for bad text, and neither of the two is a DecodeError.
+    """
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, MemoryError, OverflowError, ValueError) as error:
+        raise Undecodable(f"{type(error).__name__}: {error}") from error
