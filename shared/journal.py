@@ -1,0 +1,178 @@
+"""The mail log: one function for each mail event, each one log line and one metric. Grep this file for everything that Horo says.
+
+Lines carry ids and, where an operator must find a message, addresses; never message content, never a URL with a password. JSON escapes control characters, so that
+no client can write a line of its own. Metrics have no label that a client controls.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import msgspec
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+_log: Any = structlog.get_logger("horo")
+
+_EVENTS = Counter("horo_events_total", "Mail events by name", ["event"])
+_REFUSED = Counter("horo_refused_total", "Recipients or messages refused in the session, by reply code", ["code"])
+_FATES = Counter("horo_recipient_fates_total", "Fates of recipients at one attempt", ["state", "hop"])
+_TROUBLE = Counter("horo_trouble_total", "Work put off because of trouble of our own, by queue", ["queue"])
+_PARKED = Counter("horo_parked_total", "Messages parked for a person, by queue", ["queue"])
+_ACCEPT = Histogram("horo_accept_seconds", "From the final dot to our 250", buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60))
+_EXPAND = Histogram("horo_expand_seconds", "From acceptance until the fan-out of a post is durable", buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300))
+_DELIVER = Histogram("horo_deliver_seconds", "From acceptance to delivery of a copy", buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600))
+SESSIONS = Gauge("horo_smtp_sessions", "Open client connections", ["protocol"])
+
+
+def configure(level: str, form: str) -> None:
+    """Set up logging for a process: JSON lines, or coloured text for people, on standard error; libraries' logs go the same way."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    number = logging.getLevelNamesMapping()[level.upper()]
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if form == "console"
+        else structlog.processors.JSONRenderer(serializer=lambda event, **_: msgspec.json.encode(event, enc_hook=str).decode())
+    )
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(number, logging.WARNING))
+    logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs every command with its addresses
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # loud at every reconnect; ours are logged here
+    logging.getLogger("aio_pika").setLevel(logging.CRITICAL)
+
+
+def _event(name: str, level: str = "info", **fields: Any) -> None:
+    _EVENTS.labels(name).inc()
+    getattr(_log, level)(name, **fields)
+
+
+# --- ingress ---------------------------------------------------------------------------------------------------------
+def accepted(post_id: str, *, mail_from: str, groups: tuple[str, ...], size: int, ip: str, took: float) -> None:
+    """A message is durable and the client gets 250; `took` seconds since the final dot."""
+    _ACCEPT.observe(took)
+    _event("accepted", post=post_id, mail_from=mail_from, groups=groups, size=size, ip=ip, took=round(took, 4))
+
+
+def refused(reply: str, code: int, *, ip: str, recipient: str = "", mail_from: str = "", why: str = "") -> None:
+    """A recipient or message was refused in the session, with the reply that the client saw."""
+    _REFUSED.labels(str(code)).inc()
+    _event("refused", reply=reply, ip=ip, recipient=recipient, mail_from=mail_from, why=why)
+
+
+def session_trouble(ip: str, why: str) -> None:
+    """A fault of our own during a session: the client got 451 or 421."""
+    _event("session_trouble", "error", ip=ip, why=why)
+
+
+def session_closed(ip: str, reply: str) -> None:
+    """We ended a session: too slow, too many errors, junk, another protocol."""
+    _event("session_closed", ip=ip, reply=reply)
+
+
+# --- expander --------------------------------------------------------------------------------------------------------
+def expanded(post_id: str, *, group: str, recipients: int, suppressed: int, batches: int, took: float) -> None:
+    """A share of a fan-out is durable on the bus; `took` seconds since the post was accepted."""
+    _EXPAND.observe(max(took, 0.0))
+    _event("expanded", post=post_id, group=group, recipients=recipients, suppressed=suppressed, batches=batches, took=round(took, 4))
+
+
+def sliced(post_id: str, *, people: int, slices: int) -> None:
+    """A large fan-out was cut into slices for all expanders."""
+    _event("sliced", post=post_id, people=people, slices=slices)
+
+
+def ended(post_id: str, *, group: str, verdict: str) -> None:
+    """A target of a post ended without recipients: repetition, loop, no_recipients, gone."""
+    _event("ended", post=post_id, group=group, verdict=verdict)
+
+
+def handed_on(post_id: str, *, group: str, subgroup: str, child: str) -> None:
+    """A sub-group that is not expanded in place got a post of its own."""
+    _event("handed_on", post=post_id, group=group, subgroup=subgroup, child=child)
+
+
+# --- sender ----------------------------------------------------------------------------------------------------------
+def fate(post_id: str, *, recipient: str, state: str, hop_kind: str, host: str, reply: str, attempt: int, age: float) -> None:
+    """What became of one recipient at one attempt; `age` seconds since the post was accepted."""
+    _FATES.labels(state, hop_kind).inc()
+    if state == "delivered":
+        _DELIVER.observe(max(age, 0.0))
+    _event(state, post=post_id, recipient=recipient, host=host, reply=reply, attempt=attempt, age=round(age, 3))
+
+
+def waiting(post_id: str, *, cell: int, hop: str, delay: float) -> None:
+    """A batch waits for the claim of another sender, perhaps one that died."""
+    _event("waiting", "debug", post=post_id, cell=cell, hop=hop, delay=round(delay, 1))
+
+
+# --- reporter --------------------------------------------------------------------------------------------------------
+def reported(post_id: str, *, group: str, kind: str, to: str) -> None:
+    """A report or notice about a post is durable on the bus."""
+    _event("reported", post=post_id, group=group, kind=kind, to=to)
+
+
+def emitted(routing_key: str) -> None:
+    """An event went to the exchange for other systems."""
+    _event("emitted", "debug", routing_key=routing_key)
+
+
+def swept(what: str, count: int) -> None:
+    """Old things were dropped: posts of the ledger, orphaned bodies."""
+    if count:
+        _event("swept", what=what, count=count)
+
+
+# --- everybody -------------------------------------------------------------------------------------------------------
+def retried(queue: str, why: str, *, tries: int, delay: float) -> None:
+    """Work was put off because of trouble of our own."""
+    _TROUBLE.labels(str(queue)).inc()
+    _event("retried", "warning", queue=str(queue), why=why, tries=tries, delay=delay)
+
+
+def parked(queue: str, why: str) -> None:
+    """A message was put aside for a person: `horo parked list`."""
+    _PARKED.labels(str(queue)).inc()
+    _event("parked", "error", queue=str(queue), why=why)
+
+
+def crashed(where: str, error: BaseException) -> None:
+    """Something nobody foresaw; the work is tried again. With the traceback, for this is a fault of ours."""
+    _EVENTS.labels("crashed").inc()
+    _log.error("crashed", where=str(where), exc_info=error)
+
+
+def started(service: str, **fields: Any) -> None:
+    """A service is ready."""
+    _event("started", service=service, **fields)
+
+
+def stopped(service: str) -> None:
+    """A service has drained and ended."""
+    _event("stopped", service=service)
+
+
+def unavailable(what: str, why: str) -> None:
+    """A server that we need does not answer."""
+    _event("unavailable", "warning", what=what, why=why)
+
+
+def available(what: str) -> None:
+    """It answers again."""
+    _event("available", what=what)
