@@ -1,0 +1,144 @@
+"""Mail to owner, bounce and postmaster addresses: forwarded to the people who answer for the group, never expanded as a post.
+
+The envelope sender stays as it came: these are single forwards to a few people, and the null sender must stay null (RFC 5321 4.5.5), so that nothing
+can ever be sent in answer to a bounce. Where nobody answers for an address the message is parked for the operator, not dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+import msgspec
+from shared.headers import loops
+from shared.rendering import render_forward
+
+from services.expander.batches import cut
+from services.expander.plan import Plan
+from services.expander.records import post_record, target_name, target_record
+from shared import journal
+from shared.address import key
+from shared.bus import Bus, Outgoing
+from shared.directory import Directory
+from shared.ledger import Ledger, Verdict
+from shared.messages import (
+    Delivery,
+    DeliveryKind,
+    Expanded,
+    Post,
+    Queued,
+    Reason,
+    Recipient,
+    Suppressed,
+    Target,
+    TargetKind,
+    encode,
+)
+from shared.replies import PermanentError, Reply
+from shared.settings import Settings
+from shared.topology import Queue
+
+MAX_PEOPLE = 1000
+"""People that an owner address reaches at most: an owner that is a group is a small one."""
+
+
+class Forwarder:
+    """Forwards what is addressed to a group's owners, its bounce address or a postmaster."""
+
+    def __init__(
+        self, settings: Settings, *, bus: Bus, directory: Directory, ledger: Ledger, secret: str, hostname: str
+    ) -> None:
+        self._settings = settings
+        self._routes = settings.route_table
+        self._bus = bus
+        self._directory = directory
+        self._ledger = ledger
+        self._secret = secret
+        self._hostname = hostname
+
+    async def forward(self, post: Post, target: Target) -> None:
+        """Forward one target of a post. Raises `PermanentError` where nobody answers for it."""
+        name = target_name(target)
+        opened = await self._ledger.open_post(
+            post_record(post, Plan(1, 1)), [target_record(post, target, None, self._secret)]
+        )
+        if opened.verdicts[name] is Verdict.REPETITION:
+            await self._tell(post, name, left_out=(Suppressed(address=name, reason=Reason.REPETITION),))
+        elif name in loops(post.content.head, self._secret):
+            await self._ledger.set_target(post.id, name, "loop")
+            await self._tell(post, name, left_out=(Suppressed(address=name, reason=Reason.LOOP),))
+        else:
+            await self._send(post, name, await self._responsible(target))
+
+    async def _send(self, post: Post, name: str, people: list[str]) -> None:
+        head = render_forward(post.content.head, name=name, post=post, hostname=self._hostname, secret=self._secret)
+        template = Delivery(
+            post_id=post.id,
+            group=name,
+            cell=0,
+            hop="",
+            mail_from=post.mail_from,
+            recipients=(Recipient(address=""),),
+            content=msgspec.structs.replace(post.content, head=head),
+            accepted_at=post.accepted_at,
+            kind=DeliveryKind.FORWARD,
+            smtputf8=post.smtputf8,
+        )
+        batches = cut(template, people, cells=1, routes=self._routes, batch_size=self._settings.batch_size)
+        await self._bus.publish_all(
+            [Outgoing(queue=Queue.DELIVERIES_EXPRESS, payload=encode(batch)) for batch in batches]
+        )
+        await self._tell(post, name, queued=tuple(Queued(address=address, via=(name,)) for address in people))
+
+    async def _tell(
+        self, post: Post, name: str, *, queued: tuple[Queued, ...] = (), left_out: tuple[Suppressed, ...] = ()
+    ) -> None:
+        message = Expanded(
+            post_id=post.id, group=name, index=0, of=1, queued=queued, suppressed=left_out, at=time.time()
+        )
+        await self._bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=encode(message)))
+        journal.expanded(
+            post.id,
+            group=name,
+            recipients=len(queued),
+            suppressed=len(left_out),
+            batches=1,
+            took=message.at - post.accepted_at,
+        )
+
+    async def _responsible(self, target: Target) -> list[str]:
+        """Who answers for the address: the group's owners, else its domain's postmaster, else HORO_POSTMASTER."""
+        domain = target.group.rpartition("@")[2]
+        if target.kind is not TargetKind.POSTMASTER:
+            group = await self._directory.group(target.group)
+            if group is not None and (people := await self._people(group.settings.owners)):
+                return people
+        ours = await self._directory.domain(domain)
+        for postmaster in (ours.postmaster if ours else "", self._settings.postmaster):
+            if postmaster and (people := await self._people((postmaster,))):
+                return people
+        nobody = Reply(550, "1.1", f"nobody answers for {target_name(target)}")
+        raise PermanentError(
+            nobody, why="set owners of the group, a postmaster of the domain, or HORO_POSTMASTER; then retry"
+        )
+
+    async def _people(self, addresses: tuple[str, ...]) -> list[str]:
+        """The people behind the addresses, one each; an address that is a group stands for its members."""
+        people: dict[str, str] = {}
+        seen: set[str] = set()
+        waiting = deque(addresses)
+        while waiting and len(people) < MAX_PEOPLE:
+            address = waiting.popleft()
+            who = key(address)
+            group = await self._directory.group(who)
+            if group is None:
+                people.setdefault(who, address)
+            elif who not in seen:
+                seen.add(who)
+                async for page in self._directory.members(who):
+                    for member in page:
+                        if not member.paused:
+                            waiting.append(member.group or member.address)
+                    if len(waiting) + len(people) > MAX_PEOPLE:
+                        break
+        return list(people.values())[:MAX_PEOPLE]
