@@ -21,9 +21,17 @@ _REFUSED = Counter("horo_refused_total", "Recipients or messages refused in the 
 _FATES = Counter("horo_recipient_fates_total", "Fates of recipients at one attempt", ["state", "hop"])
 _TROUBLE = Counter("horo_trouble_total", "Work put off because of trouble of our own, by queue", ["queue"])
 _PARKED = Counter("horo_parked_total", "Messages parked for a person, by queue", ["queue"])
-_ACCEPT = Histogram("horo_accept_seconds", "From the final dot to our 250", buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60))
-_EXPAND = Histogram("horo_expand_seconds", "From acceptance until the fan-out of a post is durable", buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300))
-_DELIVER = Histogram("horo_deliver_seconds", "From acceptance to delivery of a copy", buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600))
+_ACCEPT = Histogram(
+    "horo_accept_seconds", "From the final dot to our 250", buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60)
+)
+_EXPAND = Histogram(
+    "horo_expand_seconds",
+    "From acceptance until the fan-out of a post is durable",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300),
+)
+_DELIVER = Histogram(
+    "horo_deliver_seconds", "From acceptance to delivery of a copy", buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600)
+)
 SESSIONS = Gauge("horo_smtp_sessions", "Open client connections", ["protocol"])
 
 
@@ -39,7 +47,9 @@ def configure(level: str, form: str) -> None:
     renderer: Any = (
         structlog.dev.ConsoleRenderer()
         if form == "console"
-        else structlog.processors.JSONRenderer(serializer=lambda event, **_: msgspec.json.encode(event, enc_hook=str).decode())
+        else structlog.processors.JSONRenderer(
+            serializer=lambda event, **_: msgspec.json.encode(event, enc_hook=str).decode()
+        )
     )
     structlog.configure(
         processors=[*shared, renderer],
@@ -48,8 +58,11 @@ def configure(level: str, form: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer]
+        )
+    )
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(number, logging.WARNING))
@@ -90,7 +103,15 @@ def session_closed(ip: str, reply: str) -> None:
 def expanded(post_id: str, *, group: str, recipients: int, suppressed: int, batches: int, took: float) -> None:
     """A share of a fan-out is durable on the bus; `took` seconds since the post was accepted."""
     _EXPAND.observe(max(took, 0.0))
-    _event("expanded", post=post_id, group=group, recipients=recipients, suppressed=suppressed, batches=batches, took=round(took, 4))
+    _event(
+        "expanded",
+        post=post_id,
+        group=group,
+        recipients=recipients,
+        suppressed=suppressed,
+        batches=batches,
+        took=round(took, 4),
+    )
 
 
 def sliced(post_id: str, *, people: int, slices: int) -> None:
@@ -109,7 +130,9 @@ def handed_on(post_id: str, *, group: str, subgroup: str, child: str) -> None:
 
 
 # --- sender ----------------------------------------------------------------------------------------------------------
-def fate(post_id: str, *, recipient: str, state: str, hop_kind: str, host: str, reply: str, attempt: int, age: float) -> None:
+def fate(
+    post_id: str, *, recipient: str, state: str, hop_kind: str, host: str, reply: str, attempt: int, age: float
+) -> None:
     """What became of one recipient at one attempt; `age` seconds since the post was accepted."""
     _FATES.labels(state, hop_kind).inc()
     if state == "delivered":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -20,7 +20,9 @@ from msgspec import Meta
 from shared.routes import Routes, RoutesError
 
 PREFIX = "HORO_"
-_SERVICE_LINK = re.compile(r"^HORO(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$")
+_SERVICE_LINK = re.compile(
+    r"^HORO(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
+)
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
@@ -41,46 +43,93 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """All settings. Durations are text such as "90s", "15m", "4h", "5d" and are read with `seconds`."""
 
     data: Annotated[str, _text("Folder for everything that the embedded profile keeps")] = "./var"
-    database_url: Annotated[str, _text("SQL database: sqlite:///PATH or postgresql://user:password@host/name; empty for a file in HORO_DATA")] = ""
-    broker_url: Annotated[str, _text("Bus: embedded: (a durable queue in HORO_DATA) or amqp(s)://user:password@host/vhost")] = "embedded:"
-    cache_url: Annotated[str, _text("Shared cache: memory: (none beside the process) or redis(s)://host:6379/0")] = "memory:"
-    bodies_url: Annotated[str, _text("Large bodies: file: (in HORO_DATA), file:PATH, or s3://bucket/prefix?endpoint=URL&region=NAME")] = "file:"
+    database_url: Annotated[
+        str,
+        _text("SQL database: sqlite:///PATH or postgresql://user:password@host/name; empty for a file in HORO_DATA"),
+    ] = ""
+    broker_url: Annotated[
+        str, _text("Bus: embedded: (a durable queue in HORO_DATA) or amqp(s)://user:password@host/vhost")
+    ] = "embedded:"
+    cache_url: Annotated[str, _text("Shared cache: memory: (none beside the process) or redis(s)://host:6379/0")] = (
+        "memory:"
+    )
+    bodies_url: Annotated[
+        str, _text("Large bodies: file: (in HORO_DATA), file:PATH, or s3://bucket/prefix?endpoint=URL&region=NAME")
+    ] = "file:"
     smtp_listen: Annotated[str, _text("SMTP address, host:port; empty for none")] = "127.0.0.1:2525"
     lmtp_listen: Annotated[str, _text("LMTP address, host:port; empty for none")] = "127.0.0.1:2424"
     console_listen: Annotated[str, _text("Console address, host:port; empty for none")] = "127.0.0.1:8080"
-    health_listen: Annotated[str, _text("Address of /livez, /readyz and /metrics, host:port; empty for none")] = "127.0.0.1:9090"
-    next_hop: Annotated[str, _text("Where deliveries go: maildir:PATH, smtp://host:port, lmtp://host:port or mx:; empty for a Maildir in HORO_DATA")] = ""
-    routes: Annotated[str, _text("Next hops by domain, before HORO_NEXT_HOP: example.com=smtp://10.0.0.5:25, .example.org=mx:")] = ""
-    hostname: Annotated[str, _text("Name of this mail host in greetings, Received and reports; empty for the machine's own")] = ""
-    retry_schedule: Annotated[str, _text("Delays before the attempts after the first; the last repeats")] = "1m, 5m, 15m, 30m, 1h, 2h, 4h"
+    health_listen: Annotated[str, _text("Address of /livez, /readyz and /metrics, host:port; empty for none")] = (
+        "127.0.0.1:9090"
+    )
+    next_hop: Annotated[
+        str,
+        _text(
+            "Where deliveries go: maildir:PATH, smtp://host:port, lmtp://host:port or mx:; empty for a Maildir in HORO_DATA"
+        ),
+    ] = ""
+    routes: Annotated[
+        str, _text("Next hops by domain, before HORO_NEXT_HOP: example.com=smtp://10.0.0.5:25, .example.org=mx:")
+    ] = ""
+    hostname: Annotated[
+        str, _text("Name of this mail host in greetings, Received and reports; empty for the machine's own")
+    ] = ""
+    retry_schedule: Annotated[str, _text("Delays before the attempts after the first; the last repeats")] = (
+        "1m, 5m, 15m, 30m, 1h, 2h, 4h"
+    )
     retry_max_age: Annotated[str, _text("Age of a post at which what is still deferred has failed")] = "5d"
     delay_warning: Annotated[str, _text("Age at which a NOTIFY=DELAY request is answered")] = "4h"
-    trusted_relays: Annotated[str, _text("Addresses or networks whose Authentication-Results are believed, comma separated")] = ""
-    postmaster: Annotated[str, _text("Address that gets mail for postmaster@ and for owners where a group has none")] = ""
-    secret: Annotated[str, _text("Key of loop marks and bounce tokens, at least 16 characters, the same everywhere; empty for one made in HORO_DATA")] = ""
+    trusted_relays: Annotated[
+        str, _text("Addresses or networks whose Authentication-Results are believed, comma separated")
+    ] = ""
+    postmaster: Annotated[
+        str, _text("Address that gets mail for postmaster@ and for owners where a group has none")
+    ] = ""
+    secret: Annotated[
+        str,
+        _text(
+            "Key of loop marks and bounce tokens, at least 16 characters, the same everywhere; empty for one made in HORO_DATA"
+        ),
+    ] = ""
     tls_cert: Annotated[str, _text("PEM file with the certificate chain for STARTTLS")] = ""
     tls_key: Annotated[str, _text("PEM file with the key of HORO_TLS_CERT")] = ""
-    tls_out: Annotated[str, _text("STARTTLS towards next hops: none, opportunistic or required (verified)")] = "opportunistic"
-    tls_ca: Annotated[str, _text("PEM file with the authorities believed towards next hops; empty for the system's")] = ""
+    tls_out: Annotated[str, _text("STARTTLS towards next hops: none, opportunistic or required (verified)")] = (
+        "opportunistic"
+    )
+    tls_ca: Annotated[
+        str, _text("PEM file with the authorities believed towards next hops; empty for the system's")
+    ] = ""
     max_size: Annotated[int, _whole("Largest message accepted, octets", 1024, 1 << 31)] = 35 * 1024 * 1024
     max_header_size: Annotated[int, _whole("Largest header section accepted, octets", 1024, 1 << 20)] = 256 * 1024
-    max_recipients: Annotated[int, _whole("Recipients of one transaction; RFC 5321 wants at least 100", 100, 100_000)] = 1000
+    max_recipients: Annotated[
+        int, _whole("Recipients of one transaction; RFC 5321 wants at least 100", 100, 100_000)
+    ] = 1000
     max_connections: Annotated[int, _whole("Open SMTP and LMTP connections in all", 1, 100_000)] = 2000
     max_connections_per_ip: Annotated[int, _whole("Open connections of one client address", 1, 100_000)] = 50
-    max_messages_per_minute: Annotated[int, _whole("Messages a minute from one client address; 0 for no limit", 0, 10_000_000)] = 0
+    max_messages_per_minute: Annotated[
+        int, _whole("Messages a minute from one client address; 0 for no limit", 0, 10_000_000)
+    ] = 0
     command_timeout: Annotated[str, _text("Longest wait for a client's next command")] = "60s"
-    data_min_rate: Annotated[int, _whole("Octets a second that a client must reach in DATA, after a grace of 30 s", 1, 1 << 20)] = 500
+    data_min_rate: Annotated[
+        int, _whole("Octets a second that a client must reach in DATA, after a grace of 30 s", 1, 1 << 20)
+    ] = 500
     session_timeout: Annotated[str, _text("Longest session of a client")] = "30m"
     accept_timeout: Annotated[str, _text("Longest wait for the bus and the stores before a client gets 451")] = "60s"
     inline_limit: Annotated[int, _whole("Bodies over this many octets go to the body store", 0, 4 << 20)] = 128 * 1024
-    express_limit: Annotated[int, _whole("Posts to at most this many members take the express lane in one piece", 1, 100_000)] = 500
+    express_limit: Annotated[
+        int, _whole("Posts to at most this many members take the express lane in one piece", 1, 100_000)
+    ] = 500
     slice_size: Annotated[int, _whole("Members that a slice of a large fan-out holds, about", 100, 100_000)] = 5000
     batch_size: Annotated[int, _whole("Recipients of one transaction towards a next hop", 1, 1000)] = 100
     workers: Annotated[int, _whole("Posts, deliveries or outcomes that one service works on at a time", 1, 1000)] = 20
     hop_connections: Annotated[int, _whole("Connections of one sender to one next hop", 1, 1000)] = 20
-    hop_timeout: Annotated[str, _text("Longest wait for a next hop's answer to a command; ten times that after the final dot")] = "60s"
+    hop_timeout: Annotated[
+        str, _text("Longest wait for a next hop's answer to a command; ten times that after the final dot")
+    ] = "60s"
     claim_lease: Annotated[str, _text("How long a sender's claim outlives the sender")] = "15s"
-    max_tries: Annotated[int, _whole("Tries of a message that our own trouble stops, before it is parked", 1, 1000)] = 20
+    max_tries: Annotated[int, _whole("Tries of a message that our own trouble stops, before it is parked", 1, 1000)] = (
+        20
+    )
     ledger_keep: Annotated[str, _text("How long finished posts stay in the ledger")] = "90d"
     log_level: Annotated[str, _text("debug, info, warning or error")] = "info"
     log_format: Annotated[str, _text("json, or console for people")] = "json"
@@ -127,7 +176,16 @@ def endpoint(text: str) -> tuple[str, int]:
     return parts.hostname, parts.port
 
 
-_DURATIONS = ("retry_max_age", "delay_warning", "command_timeout", "session_timeout", "accept_timeout", "hop_timeout", "claim_lease", "ledger_keep")
+_DURATIONS = (
+    "retry_max_age",
+    "delay_warning",
+    "command_timeout",
+    "session_timeout",
+    "accept_timeout",
+    "hop_timeout",
+    "claim_lease",
+    "ledger_keep",
+)
 _SCHEMES = {
     "database_url": ("sqlite:", "postgresql:"),
     "broker_url": ("embedded:", "amqp:", "amqps:"),
@@ -171,30 +229,34 @@ def _from_file(path: Path) -> dict[str, Any]:
 def _known(name: str, where: str) -> str:
     field = name.removeprefix(PREFIX).lower()
     if field not in Settings.__struct_fields__:
-        raise SettingsError(f"{PREFIX}{field.upper()}: no such setting (in {where}); `horo check --settings` lists them all")
+        raise SettingsError(
+            f"{PREFIX}{field.upper()}: no such setting (in {where}); `horo check --settings` lists them all"
+        )
     return field
 
 
 def _named(error: str) -> str:
     match = re.search(r"`\$\.([a-z_]+)`", error)
-    return f"{PREFIX}{match[1].upper()}: {error.split(' - at ')[0]}" if match else error
+    return f"{PREFIX}{match[1].upper()}: {error.partition(' - at ')[0]}" if match else error
 
 
 def _check(settings: Settings) -> None:
     """The rules that a type cannot say; each names its key."""
     for field in _DURATIONS:
-        _attempt(field, lambda value=getattr(settings, field): seconds(value))  # type: ignore[misc]
-    _attempt("retry_schedule", lambda: settings.retry_delays)
+        _attempt(field, seconds, getattr(settings, field))
+    _attempt("retry_schedule", lambda _: settings.retry_delays, settings.retry_schedule)
     for field in ("smtp_listen", "lmtp_listen", "console_listen", "health_listen"):
         if value := getattr(settings, field):
-            _attempt(field, lambda value=value: endpoint(value))  # type: ignore[misc]
+            _attempt(field, endpoint, value)
     for field, schemes in _SCHEMES.items():
         value = getattr(settings, field)
         if value and not value.startswith(schemes):
             raise SettingsError(f"{PREFIX}{field.upper()}: {_shown(value)!r} is not one of {', '.join(schemes)}")
     for field, choices in _CHOICES.items():
         if getattr(settings, field) not in choices:
-            raise SettingsError(f"{PREFIX}{field.upper()}: {getattr(settings, field)!r} is not one of {', '.join(choices)}")
+            raise SettingsError(
+                f"{PREFIX}{field.upper()}: {getattr(settings, field)!r} is not one of {', '.join(choices)}"
+            )
     if settings.secret and len(settings.secret) < 16:
         raise SettingsError("HORO_SECRET: at least 16 characters, or empty for one made in HORO_DATA")
     if bool(settings.tls_cert) != bool(settings.tls_key):
@@ -205,9 +267,9 @@ def _check(settings: Settings) -> None:
         raise SettingsError(f"{PREFIX}{'ROUTES' if settings.routes else 'NEXT_HOP'}: {error}") from error
 
 
-def _attempt(field: str, read: Any) -> None:
+def _attempt(field: str, read: Callable[[str], object], value: str) -> None:
     try:
-        read()
+        read(value)
     except ValueError as error:
         raise SettingsError(f"{PREFIX}{field.upper()}: {error}") from error
 

@@ -45,7 +45,10 @@ class Worker:
 
     async def run(self) -> None:
         """Work until stopped. Leaving the consumer gives back what was prefetched and not begun."""
-        async with self._bus.consume(self._queue, prefetch=self._concurrency * 2) as consumer, asyncio.TaskGroup() as tasks:
+        async with (
+            self._bus.consume(self._queue, prefetch=self._concurrency * 2) as consumer,
+            asyncio.TaskGroup() as tasks,
+        ):
             for _ in range(self._concurrency):
                 tasks.create_task(self._work(consumer))
 
@@ -69,7 +72,9 @@ class Worker:
             if not getting.done():
                 getting.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    late = await getting  # taken in the same instant: give it back rather than lose it until the connection ends
+                    late = (
+                        await getting
+                    )  # taken in the same instant: give it back rather than lose it until the connection ends
                     await late.release()
 
     async def _one(self, incoming: Incoming) -> None:
@@ -94,8 +99,11 @@ class Worker:
             return
         delay = retry_delay(incoming.tries)
         journal.retried(self._queue, reason, tries=incoming.tries + 1, delay=delay)
-        await self._surely(lambda: self._bus.publish(
-            Outgoing(queue=self._queue, payload=incoming.payload, delay=delay, tries=incoming.tries + 1)))
+        await self._surely(
+            lambda: self._bus.publish(
+                Outgoing(queue=self._queue, payload=incoming.payload, delay=delay, tries=incoming.tries + 1)
+            )
+        )
         await incoming.ack()
 
     async def _end(self, incoming: Incoming, *, reason: str) -> None:

@@ -1,7 +1,7 @@
 """The graph of groups behind a target: which are expanded in place, which get a post of their own, which are left out and why.
 
-Reads only the members that are groups (`directory.subgroups`: few), never the people. An administrator controls the graph: cycles, diamonds, a group in itself and
-deep chains are all harmless, because every group is entered once.
+Reads only the members that are groups (`directory.subgroups`: few), never the people. An administrator controls the graph: cycles,
+diamonds, a group in itself and deep chains are all harmless, because every group is entered once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The expander's story: a post comes, its groups become people, and deliveries leave; a large one is shared out in slices first.
 
 Must never send (that is the sender's), never lose a member between two reads, and never ack before everything it owes is durable on the bus.
-An attacker controls the message's bytes and, as a group's administrator, the graph of groups. Whatever fails is put off and repeated as a whole: every
-step is the same the second time (docs/design/0001-pipeline.md).
+An attacker controls the message's bytes and, as a group's administrator, the graph of groups. Whatever fails is put off and repeated as a
+whole: every step is the same the second time (docs/design/0001-pipeline.md).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class Expander:
         return scopes
 
     async def _end(self, post: Post, target: Target, group: Group | None) -> None:
-        """A target that is not expanded: the group was deleted since its RCPT, or this is its own copy come back. Traced, never bounced into a loop."""
+        """A target that is not expanded: the group was deleted since its RCPT, or this is its own copy come back. Traced, not bounced."""
         verdict = "gone" if group is None else "loop"
         await self._ledger.open_post(post_record(post, Plan(1, 1)), [target_record(post, target, group, self._secret)])
         await self._ledger.set_target(post.id, target.group, verdict)
