@@ -1,0 +1,200 @@
+"""The bus on RabbitMQ (3.10 and 4.x), with quorum queues and publisher confirms.
+
+Two connections: under a memory or disk alarm the broker stops reading from connections that publish, and acks must get through all the same.
+Never: a 250 on an unconfirmed publish; two publishes with one message id (the client library matches returns by it); a channel per message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from aio_pika import DeliveryMode, ExchangeType, Message
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
+from aio_pika.exceptions import PublishError
+
+from shared.bus import Consumer, EventStream, Incoming, Outgoing, Parked
+from shared.bus.rabbitmq_consumer import (
+    QUEUE_HEADER,
+    REASON_HEADER,
+    TRIES_HEADER,
+    Delivered,
+    EventFeed,
+    Subscription,
+    WorkConsumer,
+    close_channel,
+    parked_of,
+    running,
+)
+from shared.bus.rabbitmq_link import Link, Single
+from shared.bus.rabbitmq_topology import CANARY_KEY, declare, delay_name, queue_name
+from shared.topology import DELAYS, EVENTS_EXCHANGE, MAX_PAYLOAD, PARKED_EXCHANGE, WORK_EXCHANGE, Queue, delay_step
+
+IN_FLIGHT = 1000
+"""Unconfirmed messages of this process: a confirm of many walks all that are outstanding."""
+EVENT_BACKLOG = 100_000
+"""Events that the broker keeps for one slow subscriber before it drops the oldest."""
+EVENT_PREFETCH = 200
+REASON_LIMIT = 1000
+"""Characters of a reason kept in a header: headers are held in the broker's memory."""
+
+Made = tuple[str, str, Message]
+"""An exchange, a routing key, and the message for it."""
+
+
+class Publisher:
+    """One channel with confirms and returns, opened again when it dies."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._channel = Single(lambda: link.channel(confirms=True), lambda channel: not channel.is_closed)
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def publish(self, made: Made, *, timeout: float, mandatory: bool = True) -> None:  # noqa: ASYNC109 - the port's word
+        """Publish and wait for the confirm. Raises `BusUnavailable` within `timeout`."""
+        name, key, message = made
+        try:
+            with self._link.failing(f"publish to {name}"):
+                async with asyncio.timeout(timeout), self._slots:
+                    await self._link.unblocked()
+                    exchange = await self._exchange(name)
+                    # The library maps a return to a publish by this id: it has to be new for every attempt.
+                    message.message_id = uuid.uuid4().hex
+                    await exchange.publish(message, key, mandatory=mandatory)
+        except Exception as error:
+            if isinstance(error.__cause__, PublishError):
+                await self._link.renew()  # nowhere to route it: something of the topology was deleted
+            raise
+
+    async def close(self) -> None:
+        """Stop opening a channel; the connection closes the one there is."""
+        await self._channel.close()
+
+    async def _exchange(self, name: str) -> AbstractExchange:
+        channel = await self._channel.get()
+        return await channel.get_exchange(name, ensure=False)
+
+
+class Rabbitmq:
+    """The port `Bus` over one broker or cluster. Make it with `connect`."""
+
+    def __init__(self, url: str) -> None:
+        self._out = Link(url, "publish", declare)
+        self._in = Link(url, "consume", declare)
+        self._publisher = Publisher(self._out)
+
+    @classmethod
+    async def connect(cls, url: str) -> Rabbitmq:
+        """Connect and declare the topology. Raises `BusUnavailable`, whose text says what is wrong and holds no password."""
+        bus = cls(url)
+        try:
+            await bus._out.connection()
+        except BaseException:
+            await bus.close()
+            raise
+        return bus
+
+    async def publish(self, message: Outgoing, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+        """Make one message durable. Raises `BusUnavailable`; ValueError for a payload over MAX_PAYLOAD."""
+        await self._publisher.publish(_made(message), timeout=timeout)
+
+    async def publish_all(self, messages: Sequence[Outgoing], *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+        """Make all of them durable; raises `BusUnavailable` if any is not (some may be)."""
+        made = [_made(message) for message in messages]
+        results = await asyncio.gather(*(self._publisher.publish(one, timeout=timeout) for one in made), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    @contextlib.asynccontextmanager
+    async def consume(self, queue: Queue, *, prefetch: int) -> AsyncIterator[Consumer]:
+        """Consume a queue with at most `prefetch` messages unended; leaving gives back what was not ended."""
+        if prefetch < 1:
+            raise ValueError("prefetch: at least 1")
+
+        async def attach(channel: AbstractChannel) -> AbstractQueue:
+            return await channel.get_queue(queue_name(queue), ensure=False)
+
+        async with running(Subscription(self._in, queue_name(queue), attach, prefetch)) as subscription:
+            yield WorkConsumer(subscription, queue, self._park)
+
+    def parked(self, message: Incoming) -> Parked:
+        """Where a message of the queue `parked` came from and why it is there."""
+        if not isinstance(message, Delivered):
+            raise TypeError("not a message of this bus")
+        return parked_of(message.headers)
+
+    async def emit(self, routing_key: str, payload: bytes) -> None:
+        """Publish an event, confirmed; nobody need have bound a queue."""
+        made = EVENTS_EXCHANGE, routing_key, _message(payload, {}, content_type="application/json")
+        await self._publisher.publish(made, timeout=30.0, mandatory=False)
+
+    @contextlib.asynccontextmanager
+    async def events(self, pattern: str = "#") -> AsyncIterator[EventStream]:
+        """Events from now on; those of the time in which the broker was away are missed. Raises `BusUnavailable`."""
+
+        async def attach(channel: AbstractChannel) -> AbstractQueue:
+            # Exclusive: RabbitMQ 4.3 refuses transient queues that are not.
+            queue = await channel.declare_queue(exclusive=True, arguments={"x-max-length": EVENT_BACKLOG})
+            exchange = await channel.declare_exchange(EVENTS_EXCHANGE, ExchangeType.TOPIC, durable=True, passive=True)
+            await queue.bind(exchange, routing_key=pattern)
+            return queue
+
+        async with running(Subscription(self._in, f"events {pattern}", attach, EVENT_PREFETCH)) as subscription:
+            with self._in.failing("subscribe to events"):
+                async with asyncio.timeout(30):
+                    await subscription.attached.wait()
+            yield EventFeed(subscription)
+
+    async def depth(self, queue: Queue) -> int:
+        """Messages ready in the queue. The broker does not tell for whom the delay queues hold messages: nearly all are deliveries put
+        off, so all are counted under `deliveries.express`, and the sum over all queues is exact."""
+        names = [queue_name(queue)]
+        if queue is Queue.DELIVERIES_EXPRESS:
+            names += [delay_name(step) for step in DELAYS]
+        channel = await self._in.channel()
+        try:
+            with self._in.failing(f"count {queue_name(queue)}"):
+                async with asyncio.timeout(30):
+                    return sum([await _ready(channel, name) for name in names])
+        finally:
+            await close_channel(channel)
+
+    async def check(self, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109
+        """A confirmed publish to a quorum queue of its own. Raises `BusUnavailable`."""
+        await self._publisher.publish((WORK_EXCHANGE, CANARY_KEY, _message(b"canary", {})), timeout=timeout)
+
+    async def close(self) -> None:
+        """Close both connections; the broker takes back what was not ended."""
+        await self._publisher.close()
+        await self._in.close()
+        await self._out.close()
+
+    async def _park(self, message: Delivered, reason: str) -> None:
+        headers = {
+            QUEUE_HEADER: message.queue.value,
+            REASON_HEADER: reason.encode("utf-8", "replace").decode()[:REASON_LIMIT],
+            TRIES_HEADER: message.tries,
+        }
+        await self._publisher.publish((PARKED_EXCHANGE, "", _message(message.payload, headers)), timeout=30.0)
+
+
+async def _ready(channel: AbstractChannel, name: str) -> int:
+    queue = await channel.declare_queue(name, durable=True, passive=True)
+    return queue.declaration_result.message_count or 0
+
+
+def _message(payload: bytes, headers: dict[str, Any], content_type: str = "application/msgpack") -> Message:
+    if len(payload) > MAX_PAYLOAD:
+        raise ValueError(f"a payload of {len(payload)} octets is over the limit of {MAX_PAYLOAD}")
+    return Message(payload, headers=headers, content_type=content_type, delivery_mode=DeliveryMode.PERSISTENT)
+
+
+def _made(message: Outgoing) -> Made:
+    """An `Outgoing` as the broker gets it: straight to its queue, or through the queue of its delay step."""
+    step = delay_step(message.delay)
+    exchange = delay_name(step) if step else WORK_EXCHANGE
+    return exchange, message.queue.value, _message(message.payload, {TRIES_HEADER: message.tries})

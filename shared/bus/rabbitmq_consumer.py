@@ -1,0 +1,246 @@
+"""Consumers on the broker: a subscription that is renewed for ever, and the messages it hands out.
+
+The library's callback only puts a message into a local queue: callbacks are cancelled when their channel dies, and work must not be.
+Messages of a dead channel are dropped here, for the broker hands them out again; ending one of them later is harmless.
+An attacker with access to the broker controls payload, headers and properties: nothing of them is believed beyond its type.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.exceptions import ChannelInvalidStateError
+
+from shared import journal
+from shared.bus import BusUnavailable, Parked
+from shared.bus.rabbitmq_link import Link
+from shared.bus.rabbitmq_topology import queue_name
+from shared.topology import DELIVERY_LIMIT, Queue
+
+TRIES_HEADER = "horo-tries"
+QUEUE_HEADER = "horo-queue"
+REASON_HEADER = "horo-reason"
+END_TIMEOUT = 10.0
+"""Seconds for an ack to leave this machine; a broker that takes no bytes for so long is as good as gone, and delivers again."""
+PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds between attempts to consume again; the last repeats."""
+
+_NAMES = {queue_name(queue): queue.value for queue in Queue}
+
+Attach = Callable[[AbstractChannel], Awaitable[AbstractQueue]]
+Park = Callable[["Delivered", str], Awaitable[None]]
+
+
+def tries_of(headers: dict[str, Any]) -> int:
+    """Our count of tries; 0 where the header is missing or nonsense."""
+    value = headers.get(TRIES_HEADER, 0)
+    return value if type(value) is int and 0 <= value <= 1_000_000 else 0
+
+
+def parked_of(headers: dict[str, Any]) -> Parked:
+    """Where a parked message came from and why: from our own headers, else from what the broker wrote when it dead-lettered it."""
+    if isinstance(headers.get(QUEUE_HEADER), str):
+        return Parked(queue=headers[QUEUE_HEADER], reason=str(headers.get(REASON_HEADER, "")), tries=tries_of(headers))
+    deaths = headers.get("x-death")
+    for death in deaths if isinstance(deaths, list) else []:  # the latest first; those of a delay queue are no deaths to us
+        if isinstance(death, dict) and death.get("queue") in _NAMES:
+            return Parked(queue=_NAMES[death["queue"]], reason=_reason(death.get("reason")), tries=tries_of(headers))
+    first = str(headers.get("x-first-death-queue", ""))
+    return Parked(queue=_NAMES.get(first, first), reason=_reason(headers.get("x-first-death-reason")), tries=tries_of(headers))
+
+
+def _reason(word: object) -> str:
+    """The broker's word for why it dead-lettered a message, as a sentence."""
+    if word == "delivery_limit":
+        return f"delivery_limit: delivered more than {DELIVERY_LIMIT} times without an end"
+    return f"{word}: dead-lettered by the broker" if word else "unknown"
+
+
+def is_fresh(message: AbstractIncomingMessage) -> bool:
+    """Whether a message's channel is still open: otherwise the broker has taken the message back."""
+    try:
+        return not message.channel.is_closed
+    except ChannelInvalidStateError:
+        return False
+
+
+class Delivered:
+    """A message taken from a queue of the broker (the port's `Incoming`)."""
+
+    def __init__(self, message: AbstractIncomingMessage, queue: Queue, park: Park) -> None:
+        self._message = message
+        self._queue = queue
+        self._park = park
+
+    @property
+    def queue(self) -> Queue:
+        """The queue it was taken from."""
+        return self._queue
+
+    @property
+    def payload(self) -> bytes:
+        """Its bytes."""
+        return self._message.body
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        """Its headers, not to be believed."""
+        return dict(self._message.headers)
+
+    @property
+    def tries(self) -> int:
+        """How often the work was tried before."""
+        return tries_of(self.headers)
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether it may have been handed out before."""
+        return bool(self._message.redelivered)
+
+    async def ack(self) -> None:
+        """Forget the message; a channel that died has given it back, and it will come again."""
+        await self._end(self._message.ack)
+
+    async def park(self, reason: str) -> None:
+        """Publish it to `parked`, then ack it. Raises `BusUnavailable` when that is not confirmed: it stays with its queue."""
+        await self._park(self, reason)
+        await self.ack()
+
+    async def release(self) -> None:
+        """Give it back."""
+        await self._end(lambda: self._message.nack(requeue=True))
+
+    async def _end(self, act: Callable[[], Awaitable[None]]) -> None:
+        if self._message.processed or not is_fresh(self._message):
+            return
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        try:
+            async with asyncio.timeout(END_TIMEOUT):
+                await act()
+        except asyncio.CancelledError:
+            if task is not None and task.cancelling() > before:
+                raise  # somebody cancels us; otherwise the library says that the connection is gone
+        except Exception as error:  # the connection is going: the broker takes the message back and delivers it again
+            journal.unavailable(f"queue {self._queue}", f"cannot end a message: {type(error).__name__}")
+
+
+class Subscription:
+    """A consumer that is attached again whenever its channel dies, with at most `prefetch` messages unended."""
+
+    def __init__(self, link: Link, name: str, attach: Attach, prefetch: int) -> None:
+        self._link = link
+        self._name = name
+        self._attach = attach
+        self._prefetch = prefetch
+        self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        self.attached = asyncio.Event()
+
+    async def get(self) -> AbstractIncomingMessage:
+        """The next message whose channel lives."""
+        while True:
+            message = await self._arrived.get()
+            if is_fresh(message):
+                return message
+
+    async def run(self) -> None:
+        """Consume until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._session()
+                failures = 0
+            except BusUnavailable as error:
+                if failures == 0:
+                    journal.unavailable(f"consumer of {self._name}", error.why)
+                failures += 1
+            pause = PAUSES[min(failures, len(PAUSES) - 1)]
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, so that consumers do not come back in step
+
+    async def _session(self) -> None:
+        """Consume until the channel dies or the broker cancels the consumer. Raises `BusUnavailable`."""
+        channel = await self._link.channel()
+        lost = asyncio.Event()
+        try:
+            with self._link.failing(f"consume {self._name}"):
+                async with asyncio.timeout(30):
+                    await self._start(channel, lost)
+            self.attached.set()
+            await lost.wait()
+        except BusUnavailable as error:
+            if "NOT_FOUND" in error.why:
+                await self._link.renew()  # the queue was deleted: a new connection declares it again
+            raise
+        finally:
+            self.attached.clear()
+            self._drop()
+            await close_channel(channel)
+
+    async def _start(self, channel: AbstractChannel, lost: asyncio.Event) -> None:
+        channel.close_callbacks.add(lambda *_: lost.set())
+        underlay = await channel.get_underlay_channel()
+        underlay.on_consumer_cancel_callbacks.add(lambda *_: lost.set())
+        await channel.set_qos(prefetch_count=self._prefetch)
+        queue = await self._attach(channel)
+        await queue.consume(self._take)
+
+    async def _take(self, message: AbstractIncomingMessage) -> None:
+        self._arrived.put_nowait(message)
+
+    def _drop(self) -> None:
+        while not self._arrived.empty():
+            self._arrived.get_nowait()
+
+
+async def close_channel(channel: AbstractChannel) -> None:
+    """Close a channel, dead or alive; the broker takes back what was not ended."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(5):
+            if not channel.is_closed:
+                await channel.close()
+
+
+@contextlib.asynccontextmanager
+async def running(subscription: Subscription) -> AsyncIterator[Subscription]:
+    """Run a subscription in the background of the context."""
+    task = asyncio.create_task(subscription.run())
+    try:
+        yield subscription
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+class WorkConsumer:
+    """The port's `Consumer` over a subscription to a work queue."""
+
+    def __init__(self, subscription: Subscription, queue: Queue, park: Park) -> None:
+        self._subscription = subscription
+        self._queue = queue
+        self._park = park
+
+    async def get(self) -> Delivered:
+        """The next message; waits for one, over any number of broker restarts."""
+        return Delivered(await self._subscription.get(), self._queue, self._park)
+
+
+class EventFeed:
+    """The port's `EventStream` over a subscription to a queue of our own, bound to the topic exchange."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self._subscription = subscription
+
+    def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]:
+        return self._events()
+
+    async def _events(self) -> AsyncIterator[tuple[str, bytes]]:
+        while True:
+            message = await self._subscription.get()
+            yield message.routing_key or "", message.body
+            with contextlib.suppress(Exception):  # the queue died with its channel: there is nothing left to acknowledge
+                await message.ack()
