@@ -89,7 +89,9 @@ class Routes(msgspec.Struct, frozen=True):
         return NextHop("mx", host=hop.host or domain) if hop.kind == "mx" else hop
 
     def _by_suffix(self, domain: str) -> NextHop | None:
-        rest = domain
+        _, _, rest = domain.partition(
+            "."
+        )  # ".example.org" is what lies under example.org, not example.org itself (as in Postfix)
         while rest:
             if found := self.suffix.get(f".{rest}"):
                 return found

@@ -44,6 +44,12 @@ def main(name: str, build: Build) -> int:
     except (SettingsError, StartError) as error:
         print(f"horo: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_USAGE
+    except BaseExceptionGroup as group:
+        known = group.subgroup(StartError)
+        if known is None:
+            raise
+        print(f"horo: {known.exceptions[0]}", file=sys.stderr)  # noqa: T201
+        return EXIT_USAGE
     return 0
 
 

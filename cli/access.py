@@ -1,0 +1,68 @@
+"""How commands get at the database, the bus and the rest: by the same settings as the services, whose files they share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from cli.output import CommandError, Exit
+from shared import journal
+from shared.settings import Settings, load
+
+if TYPE_CHECKING:
+    from shared.directory import Registry
+    from shared.ledger import Ledger
+    from shared.parts import Parts
+
+
+def settings() -> Settings:
+    """The settings of this shell. Logs go to standard error, warnings and worse alone, in words for people."""
+    loaded = load(os.environ)
+    journal.configure("error", "console")
+    return loaded
+
+
+@asynccontextmanager
+async def registry() -> AsyncIterator[Registry]:
+    """The directory, to read and to write."""
+    from shared.directory.open import open_registry
+
+    loaded = settings()
+    _data(loaded)
+    opened = await open_registry(loaded)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def ledger() -> AsyncIterator[Ledger]:
+    """The ledger."""
+    from shared.ledger.open import open_ledger
+
+    loaded = settings()
+    _data(loaded)
+    opened = await open_ledger(loaded)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+@asynccontextmanager
+async def parts() -> AsyncIterator[Parts]:
+    """Everything a service has."""
+    from shared.parts import open_parts
+
+    async with open_parts(settings()) as opened:
+        yield opened
+
+
+def _data(loaded: Settings) -> None:
+    try:
+        loaded.data_path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"HORO_DATA: cannot make {loaded.data_path}: {error.strerror}", Exit.USAGE) from error

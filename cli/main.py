@@ -1,0 +1,75 @@
+"""The command `horo`: puts the commands together, and turns what they raise into a sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+
+from cyclopts import App
+
+from cli import check, domain, group, member, parked, send, signal, trace, up
+from cli.output import CommandError, Exit, fail
+from shared.bus import BusUnavailable
+from shared.directory import Conflict, DirectoryError, NotFound
+from shared.parts import StartError
+from shared.replies import TransientError
+from shared.settings import SettingsError
+
+HELP = """Horo, a mail-group engine: write to one address, every member gets it, and you can see that they did.
+
+Settings are environment variables HORO_* or a TOML file named by HORO_CONFIG; `horo check --settings` lists them.
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong command, setting or input, 3 not found, 4 there already or in use,
+75 a server does not answer, try again later.
+"""
+
+app = App(name="horo", help=HELP, version=lambda: version("horo"))
+app.command(up.up)
+app.command(up.serve_role, name="serve")
+for part in (domain, group, member, parked):
+    app.command(part.app)
+for command in (send.send, trace.trace, signal.signal, check.check):
+    app.command(command)
+
+
+def main() -> int:
+    """Run the command line; the exit status."""
+    try:
+        app(sys.argv[1:], result_action="return_none")
+    except KeyboardInterrupt:
+        return 130
+    except SystemExit as ended:  # cyclopts has printed what is wrong with the words
+        return int(ended.code or 0) if not isinstance(ended.code, str) else Exit.USAGE
+    except Exception as error:
+        known = _explain(error)
+        if known is None:
+            raise
+        fail(known[0])
+        return known[1]
+    return Exit.OK
+
+
+def _explain(error: BaseException) -> tuple[str, Exit] | None:
+    """What to tell a person, and the exit code; None for what nobody foresaw (its traceback is worth having)."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((told for inner in error.exceptions if (told := _explain(inner))), None)
+    match error:
+        case CommandError():
+            return str(error), error.code
+        case SettingsError() | StartError():
+            return str(error), Exit.USAGE
+        case NotFound():
+            return str(error), Exit.NOT_FOUND
+        case Conflict():
+            return str(error), Exit.CONFLICT
+        case DirectoryError():
+            return str(error), Exit.USAGE
+        case BusUnavailable():
+            return f"the bus does not answer (HORO_BROKER_URL): {error.why}", Exit.UNAVAILABLE
+        case TransientError():
+            return f"a server does not answer; try again later: {error.why or error}", Exit.UNAVAILABLE
+    return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

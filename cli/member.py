@@ -1,0 +1,187 @@
+"""`horo member`: who is in a group. Imports are all or nothing, and say which lines are wrong."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from cli import access
+from cli.group import member_state
+from cli.output import CommandError, Exit, Json, errors, print_json, print_table, say
+from shared.directory import NewMember
+
+app = App(name="member", help="Members of a group: add, remove, list, pause, import, export.")
+
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+@app.command
+async def add(group: str, *members: str, name: str = "", own_copies: Flag = False, json: Json = False) -> None:
+    """Add members; those who are there already stay as they are.
+
+    Parameters
+    ----------
+    group
+        The group's address.
+    members
+        Addresses; a bare name is of the group's own domain.
+    name
+        The member's name, where one is added.
+    own_copies
+        The member gets copies of what they write themselves.
+    """
+    if not members:
+        raise CommandError("nobody to add: name one address or more", Exit.USAGE)
+    async with access.registry() as registry:
+        done = await registry.add_members(
+            group, [NewMember(address=one, name=name, own_copies=own_copies) for one in members]
+        )
+    print_json(done) if json else say(f"added {done.added}, already there {done.present}", "green")
+
+
+@app.command
+async def remove(group: str, *members: str, json: Json = False) -> None:
+    """Remove members. Their mailboxes are not touched.
+
+    Parameters
+    ----------
+    group
+        The group's address.
+    members
+        Addresses.
+    """
+    async with access.registry() as registry:
+        removed = await registry.remove_members(group, members)
+    print_json({"removed": removed}) if json else say(f"removed {removed}", "green" if removed else "yellow")
+    if not removed:
+        raise CommandError(f"none of these is a member of {group}", Exit.NOT_FOUND)
+
+
+@app.command(name="list")
+async def list_(group: str, *, search: str = "", after: str = "", limit: int = 100, json: Json = False) -> None:
+    """List members.
+
+    Parameters
+    ----------
+    group
+        The group's address.
+    search
+        Part of an address or name.
+    after
+        Begin after this address (the last of the page before).
+    limit
+        At most so many.
+    """
+    async with access.registry() as registry:
+        members = await registry.list_members(group, search=search, after=after, limit=limit)
+    if json:
+        print_json(members)
+        return
+    print_table(
+        "", ("member", "name", ""), [(one.address, one.name, member_state(one)) for one in members], empty="no members"
+    )
+    if len(members) == limit:
+        say(f"... more with --after {members[-1].address}", "dim")
+
+
+@app.command
+async def pause(group: str, member: str, *, off: Flag = False, json: Json = False) -> None:
+    """Pause delivery to a member, or go on with it.
+
+    Parameters
+    ----------
+    group
+        The group's address.
+    member
+        The member's address.
+    off
+        Go on: the member gets mail again.
+    """
+    async with access.registry() as registry:
+        changed = await registry.set_member(group, member, paused=not off, **({"bounce": "ok"} if off else {}))
+    print_json(changed) if json else say(
+        f"{changed.address}: {'delivery goes on' if off else 'delivery paused'}", "green"
+    )
+
+
+@app.command(name="import")
+async def import_(group: str, file: Path, *, replace: Flag = False, json: Json = False) -> None:
+    """Import members from a CSV file (address, name, paused, own_copies), or from standard input for "-": all of it, or nothing.
+
+    Parameters
+    ----------
+    group
+        The group's address.
+    file
+        The file.
+    replace
+        Members who are not in the file are removed.
+    """
+    from shared.directory.csvfile import CsvErrors, read_members
+
+    def progress() -> Progress:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        return Progress(*columns, console=errors, disable=json or not sys.stderr.isatty(), transient=True)
+
+    try:
+        stream = sys.stdin.buffer if str(file) == "-" else file.open("rb")
+    except OSError as error:
+        raise CommandError(f"cannot read {file}: {error.strerror}", Exit.USAGE) from error
+    with stream, progress() as bar:
+        task = bar.add_task(f"members of {group}", total=None)
+
+        async def pages() -> AsyncIterator[Sequence[NewMember]]:
+            for page in read_members(stream):
+                bar.advance(task, len(page))
+                yield page
+
+        async with access.registry() as registry:
+            try:
+                done = await registry.import_members(group, pages(), replace=replace)
+            except CsvErrors as error:
+                raise CommandError(f"{file}: nothing was imported: {error}", Exit.USAGE) from error
+    print_json(done) if json else say(
+        f"added {done.added}, already there {done.present}, changed {done.updated}, removed {done.removed}", "green"
+    )
+
+
+@app.command
+async def export(group: str, file: Path = Path("-"), *, json: Json = False) -> None:
+    """Export members as CSV, to a file or standard output.
+
+    Parameters
+    ----------
+    group
+        The group's address.
+    file
+        The file; "-" is standard output.
+    """
+    from shared.directory.csvfile import write_members
+
+    async with access.registry() as registry:
+        await registry.list_members(group, limit=1)  # an unknown group is told before a file is made
+        stream = sys.stdout.buffer if str(file) == "-" else file.open("wb")
+        count, after = 0, ""
+        try:
+            while page := await registry.list_members(group, after=after, limit=1000):
+                write_members(stream, page, header=count == 0)
+                count, after = count + len(page), page[-1].key
+            stream.flush()
+        finally:
+            if stream is not sys.stdout.buffer:
+                stream.close()
+    if json and str(file) != "-":
+        print_json({"exported": count, "file": str(file)})
+    elif str(file) != "-":
+        say(f"exported {count:,} members to {file}", "green")

@@ -1,0 +1,142 @@
+"""`horo parked`: messages that the pipeline could not process, kept for a person."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+from cyclopts import App
+
+from cli import access
+from cli.output import CommandError, Exit, Json, agreed, print_json, print_table, say, when
+from shared.bus import Outgoing
+from shared.ledger import Ledger, ParkedRecord
+from shared.messages import Undecodable, decode
+from shared.topology import Queue
+
+app = App(name="parked", help="Messages that could not be processed: list, show, retry, drop.")
+
+
+@app.command(name="list")
+async def list_(*, after: int = 0, limit: int = 100, json: Json = False) -> None:
+    """List parked messages.
+
+    Parameters
+    ----------
+    after
+        Begin after this number (the last of the page before).
+    limit
+        At most so many.
+    """
+    async with access.ledger() as ledger:
+        records = await ledger.parked(after=after, limit=limit)
+    if json:
+        print_json([_document(record) for record in records])
+        return
+    rows = [(record.id, when(record.at), record.queue, record.tries, record.reason) for record in records]
+    print_table("", ("number", "since", "queue", "tries", "reason"), rows, empty="nothing is parked")
+
+
+@app.command
+async def show(number: int, *, raw: bool = False, json: Json = False) -> None:
+    """Show a parked message: why it is there, and what it says.
+
+    Parameters
+    ----------
+    number
+        Its number in the list.
+    raw
+        Write its bytes to standard output, nothing else.
+    """
+    async with access.ledger() as ledger:
+        record = await _one(ledger, number)
+    if raw:
+        sys.stdout.buffer.write(record.payload)
+        return
+    document = _document(record)
+    if json:
+        print_json(document)
+        return
+    content = document.pop("message")
+    print_table(f"parked {number}", ("", ""), list(document.items()))
+    print_table("", ("field", "value"), list(content.items()) if isinstance(content, dict) else [("bytes", content)])
+
+
+@app.command
+async def retry(*numbers: int, all_: bool = False, json: Json = False) -> None:
+    """Put parked messages back on their queue: mend what stopped them first.
+
+    Parameters
+    ----------
+    numbers
+        Their numbers in the list.
+    all_
+        All of them.
+    """
+    done = []
+    async with access.parts() as parts:
+        for record in await _chosen(parts.ledger, numbers, all_):
+            if record.queue not in list(Queue) or record.queue == Queue.PARKED:
+                raise CommandError(
+                    f"parked {record.id} came from {record.queue!r}, which is no queue of ours; it stays"
+                )
+            # confirmed first, forgotten then: a crash in between repeats it, and every worker takes a repetition for what it is
+            await parts.bus.publish(Outgoing(queue=Queue(record.queue), payload=record.payload))
+            await parts.ledger.unpark(record.id)
+            done.append(record.id)
+    print_json({"retried": done}) if json else say(f"put back {len(done)}", "green")
+
+
+@app.command
+async def drop(*numbers: int, yes: bool = False, json: Json = False) -> None:
+    """Forget parked messages for good.
+
+    Parameters
+    ----------
+    numbers
+        Their numbers in the list.
+    yes
+        Do not ask.
+    """
+    if not yes and not json and not await agreed(f"Forget {len(numbers)} for good?"):
+        raise CommandError("not dropped")
+    async with access.ledger() as ledger:
+        records = await _chosen(ledger, numbers, False)
+        for record in records:
+            await ledger.unpark(record.id)
+    print_json({"dropped": [record.id for record in records]}) if json else say(f"dropped {len(records)}", "green")
+
+
+async def _chosen(ledger: Ledger, numbers: tuple[int, ...], all_: bool) -> list[ParkedRecord]:
+    if not numbers and not all_:
+        raise CommandError("which ones? Name numbers of `horo parked list`", Exit.USAGE)
+    if not all_:
+        return [await _one(ledger, number) for number in numbers]
+    records: list[ParkedRecord] = []
+    while page := await ledger.parked(after=records[-1].id if records else 0, limit=100):
+        records.extend(page)
+    return records
+
+
+async def _one(ledger: Ledger, number: int) -> ParkedRecord:
+    record = await ledger.parked_one(number)
+    if record is None:
+        raise CommandError(f"nothing is parked under {number}; `horo parked list` lists all", Exit.NOT_FOUND)
+    return record
+
+
+def _document(record: ParkedRecord) -> dict[str, Any]:
+    try:
+        message: Any = msgspec.to_builtins(decode(record.payload), builtin_types=(bytes,))
+        message.get("content", {}).pop("tail", None)
+    except Undecodable:
+        message = repr(record.payload[:200])
+    return {
+        "number": record.id,
+        "since": record.at,
+        "queue": record.queue,
+        "tries": record.tries,
+        "reason": record.reason,
+        "message": message,
+    }

@@ -1,0 +1,145 @@
+"""`horo send`: sends a message through the real door, SMTP, as any client would; for trying things out and for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import sys
+import time
+from email.message import EmailMessage
+from email.utils import formatdate, make_msgid
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from cli import access
+from cli.output import CommandError, Exit, Json, print_json, say
+from shared.settings import endpoint
+
+To = Annotated[list[str], Parameter(name="--to", negative="", help="A recipient; may be given several times.")]
+Notify = Annotated[
+    list[str] | None,
+    Parameter(name="--notify", negative="", help="Ask for delivery reports: success, failure, delay, never."),
+]
+
+
+async def send(
+    *,
+    to: To,
+    from_: Annotated[str, Parameter(name="--from")] = "visitor@example.net",
+    subject: str = "",
+    text: str = "",
+    file: Path | None = None,
+    via: str = "",
+    notify: Notify = None,
+    wait: float = 10.0,
+    json: Json = False,
+) -> None:
+    """Send a message to a group over SMTP, then tell who got it.
+
+    Parameters
+    ----------
+    from_
+        The sender, in the envelope and in From:.
+    subject
+        The subject.
+    text
+        The text; empty for a short one that says what it is.
+    file
+        Send this message (RFC 5322) as it is; "-" is standard input.
+    via
+        The server, host:port; empty for HORO_SMTP_LISTEN.
+    wait
+        Seconds to wait for the outcome; 0 not to wait.
+    """
+    settings = access.settings()
+    host, port = endpoint(via or settings.smtp_listen)
+    message, message_id = _message(to, from_, subject, text, file)
+    reply = await asyncio.to_thread(_submit, host, port, from_, to, message, notify or [])
+    accepted = {"accepted": reply, "message_id": message_id, "to": to}
+    if wait <= 0 or via:
+        print_json(accepted) if json else say(
+            f"accepted: {reply}; `horo trace '{message_id}'` tells who got it", "green"
+        )
+        return
+    if not json:
+        say(f"accepted: {reply}", "green")
+    from cli.trace import documents, show_posts
+
+    async with access.ledger() as ledger:
+        posts = await _settled(ledger, message_id, wait)
+        if json:
+            print_json({**accepted, "posts": await documents(ledger, posts)})
+        elif posts:
+            await show_posts(ledger, posts)
+        else:
+            say(f"not expanded yet; `horo trace '{message_id}'` will tell who got it", "yellow")
+
+
+def _message(to: list[str], sender: str, subject: str, text: str, file: Path | None) -> tuple[bytes, str]:
+    """The message's bytes with CRLF, and its Message-ID."""
+    if file is not None:
+        try:
+            raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        except OSError as error:
+            raise CommandError(f"cannot read {file}: {error.strerror}", Exit.USAGE) from error
+        from shared.policy import message_id
+
+        from shared.headers import split
+
+        raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        return raw, message_id(split(raw)[0]) or ""
+    message = EmailMessage()
+    message["From"], message["To"] = sender, ", ".join(to)
+    message["Subject"] = subject or "A message from horo send"
+    message["Date"], message["Message-ID"] = (
+        formatdate(localtime=True),
+        make_msgid(domain=sender.rpartition("@")[2] or None),
+    )
+    message.set_content(text or "This message was made by `horo send`, to see the circle turn.\n")
+    return message.as_bytes(policy=message.policy.clone(linesep="\r\n")), str(message["Message-ID"])
+
+
+def _submit(host: str, port: int, sender: str, to: list[str], message: bytes, notify: list[str]) -> str:
+    """Hand the message over; the server's reply to it. Raises `CommandError` with the server's words."""
+    try:
+        with smtplib.SMTP(host, port, timeout=90) as client:
+            client.ehlo()
+            _expect(client.docmd("MAIL", f"FROM:<{sender}>{_parameters(client, to, sender)}"), sender)
+            wanted = f" NOTIFY={','.join(word.upper() for word in notify)}" if notify else ""
+            for recipient in to:
+                _expect(client.docmd("RCPT", f"TO:<{recipient}>{wanted}"), recipient)
+            code, text = client.data(message)
+            return _expect((code, text), "the message")
+    except smtplib.SMTPException as error:
+        raise CommandError(f"{host}:{port}: {error}", Exit.FAILED) from error
+    except OSError as error:
+        raise CommandError(
+            f"no mail server answers on {host}:{port} ({error.strerror or error}): is `horo up` running?",
+            Exit.UNAVAILABLE,
+        ) from error
+
+
+def _parameters(client: smtplib.SMTP, to: list[str], sender: str) -> str:
+    plain = all(address.isascii() for address in (*to, sender))
+    return "" if plain or not client.has_extn("smtputf8") else " SMTPUTF8 BODY=8BITMIME"
+
+
+def _expect(reply: tuple[int, bytes], about: str) -> str:
+    code, text = reply
+    words = text.decode("utf-8", "replace")
+    if code // 100 == 2:
+        return f"{code} {words}"
+    raise CommandError(f"{about} was refused: {code} {words}", Exit.UNAVAILABLE if code // 100 == 4 else Exit.FAILED)
+
+
+async def _settled(ledger: Any, message_id: str, wait: float) -> Any:
+    """The posts of this message once nothing is on its way, or as they are when `wait` seconds are over."""
+    end = time.monotonic() + wait
+    while True:
+        posts = await ledger.find(message_id=message_id)
+        done = posts and all(post.totals.complete and not post.totals.deferred for post in posts)
+        if done or time.monotonic() > end:
+            return posts
+        await asyncio.sleep(0.1)

@@ -1,0 +1,90 @@
+"""`horo up` (all services in one process) and `horo serve` (one service)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from cli import demo as demo_groups
+from cli.check import listens
+from cli.output import CommandError, Exit, say
+from shared import journal
+from shared.parts import Parts
+from shared.runtime import Build, run_loop, serve
+from shared.settings import Settings, load
+
+ROLES = ("ingress", "expander", "sender", "reporter")
+Role = Literal["ingress", "expander", "sender", "reporter"]
+
+
+def build_of(role: str) -> Build:
+    """How to build a service from its parts; each service is wired in its own `__main__`."""
+    build: Build = importlib.import_module(f"services.{role}.__main__").build
+    return build
+
+
+def up(*, demo: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Run all services in this process, on the files in HORO_DATA or on the servers that the settings name.
+
+    Parameters
+    ----------
+    demo
+        Add the demo domain example.test with the groups office@ and board@.
+    """
+    settings = _settings("console")
+
+    async def ready(parts: Parts) -> None:
+        if demo:
+            from shared.directory.open import open_registry
+
+            registry = await open_registry(settings)
+            try:
+                await demo_groups.create(registry)
+            finally:
+                await registry.close()
+        _welcome(settings, demo)
+
+    run_loop(serve(settings, {role: build_of(role) for role in ROLES}, ready=ready))
+
+
+def serve_role(role: Role) -> None:
+    """Run one service, as a process of a cluster.
+
+    Parameters
+    ----------
+    role
+        Which one.
+    """
+    settings = _settings("json")
+    if settings.broker_url.startswith("embedded:"):
+        raise CommandError(
+            "the embedded bus works inside one process: run `horo up`, or set HORO_BROKER_URL to an amqp:// URL for separate services",
+            Exit.USAGE,
+        )
+    run_loop(serve(settings, {role: build_of(role)}))
+
+
+def _settings(form: str) -> Settings:
+    settings = load(os.environ)
+    journal.configure(settings.log_level, settings.log_format if "HORO_LOG_FORMAT" in os.environ else form)
+    return settings
+
+
+def _welcome(settings: Settings, demo: bool) -> None:
+    say("")
+    say("Horo is up.", "bold green")
+    for name, listen in listens(settings):
+        say(f"  {name:<8}{listen}")
+    say(f"  mail    {settings.route_table.default}")
+    say(f"  data    {settings.data_path.resolve()}")
+    if demo:
+        say("")
+        say("Try, in another terminal:", "bold")
+        say(f"  .venv/bin/horo send --to {demo_groups.OFFICE}")
+        say("  .venv/bin/horo trace --group office@example.test")
+        say("  .venv/bin/horo group show office@example.test")
+    say("Ctrl-C stops it; nothing is lost.", "dim")
+    say("")

@@ -1,0 +1,93 @@
+"""Settings: every wrong or unknown key stops the start with its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.settings import Settings, SettingsError, endpoint, load, seconds
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"HORO_SMPT_LISTEN": "127.0.0.1:25"}, "HORO_SMPT_LISTEN"),
+        ({"HORO_MAX_SIZE": "many"}, "HORO_MAX_SIZE"),
+        ({"HORO_MAX_SIZE": "1"}, "HORO_MAX_SIZE"),
+        ({"HORO_MAX_RECIPIENTS": "99"}, "HORO_MAX_RECIPIENTS"),
+        ({"HORO_SMTP_LISTEN": "2525"}, "HORO_SMTP_LISTEN"),
+        ({"HORO_SMTP_LISTEN": "host:port"}, "HORO_SMTP_LISTEN"),
+        ({"HORO_RETRY_MAX_AGE": "soon"}, "HORO_RETRY_MAX_AGE"),
+        ({"HORO_RETRY_SCHEDULE": "1m,,5m"}, "HORO_RETRY_SCHEDULE"),
+        ({"HORO_NEXT_HOP": "smtp:host"}, "HORO_NEXT_HOP"),
+        ({"HORO_ROUTES": "example.com"}, "HORO_ROUTES"),
+        ({"HORO_ROUTES": "a.test=mx:,a.test=mx:"}, "HORO_ROUTES"),
+        ({"HORO_BROKER_URL": "kafka://x"}, "HORO_BROKER_URL"),
+        ({"HORO_DATABASE_URL": "mysql://x"}, "HORO_DATABASE_URL"),
+        ({"HORO_CACHE_URL": "memcached://x"}, "HORO_CACHE_URL"),
+        ({"HORO_BODIES_URL": "ftp://x"}, "HORO_BODIES_URL"),
+        ({"HORO_SECRET": "short"}, "HORO_SECRET"),
+        ({"HORO_TLS_CERT": "/a.pem"}, "HORO_TLS_KEY"),
+        ({"HORO_TLS_OUT": "always"}, "HORO_TLS_OUT"),
+        ({"HORO_LOG_LEVEL": "loud"}, "HORO_LOG_LEVEL"),
+    ],
+)
+def test_a_wrong_setting_is_named(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(SettingsError, match=named):
+        load(environ)
+
+
+def test_a_password_is_never_in_the_error() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"HORO_BROKER_URL": "kafka://user:canary@host"})
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "HORO_SERVICE_HOST",
+        "HORO_INGRESS_SERVICE_PORT",
+        "HORO_INGRESS_PORT_25_TCP",
+        "HORO_PORT_25_TCP_ADDR",
+        "HORO_SENDER_SERVICE_PORT_HTTP",
+        "HORO_PORT",
+    ],
+)
+def test_the_service_links_of_kubernetes_are_let_pass(link: str) -> None:
+    assert load({link: "10.0.0.1"}) == Settings()
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "horo.toml"
+    file.write_text('max_size = 5000000\nHORO_HOSTNAME = "mail.example.test"\n')
+    settings = load({"HORO_CONFIG": str(file), "HORO_MAX_SIZE": "6000000"})
+    assert (settings.max_size, settings.hostname) == (6_000_000, "mail.example.test")
+
+
+@pytest.mark.parametrize("text", ["max_size = ", 'no_such = "x"', "max_size = 'x'"])
+def test_a_wrong_file_is_told(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "horo.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match="HORO_"):
+        load({"HORO_CONFIG": str(file)})
+
+
+def test_a_missing_file_is_told() -> None:
+    with pytest.raises(SettingsError, match="/no/such"):
+        load({"HORO_CONFIG": "/no/such.toml"})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("90", 90.0), ("90s", 90.0), ("1.5m", 90.0), (" 4h ", 14400.0), ("5d", 432000.0)]
+)
+def test_durations(text: str, value: float) -> None:
+    assert seconds(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("127.0.0.1:25", ("127.0.0.1", 25)), ("[::1]:2525", ("::1", 2525)), ("mail:0", ("mail", 0))]
+)
+def test_listening_addresses(text: str, value: tuple[str, int]) -> None:
+    assert endpoint(text) == value
