@@ -84,9 +84,8 @@ def _message(to: list[str], sender: str, subject: str, text: str, file: Path | N
             raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         except OSError as error:
             raise CommandError(f"cannot read {file}: {error.strerror}", Exit.USAGE) from error
-        from shared.policy import message_id
-
         from shared.headers import split
+        from shared.policy import message_id
 
         raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         return raw, message_id(split(raw)[0]) or ""
