@@ -163,7 +163,7 @@ def guarded(unavailable: Unavailable) -> Iterator[None]:
         raise
     except exc.DBAPIError as error:
         raise unavailable(f"{type(error.orig).__name__}: {_first_line(error.orig)}") from error
-    except (exc.TimeoutError, exc.InvalidRequestError, TimeoutError, OSError) as error:
+    except (exc.TimeoutError, exc.PendingRollbackError, TimeoutError, ConnectionError) as error:
         raise unavailable(f"{type(error).__name__}: {_first_line(error)}") from error
 
 
@@ -177,7 +177,7 @@ async def read(
 ) -> AsyncIterator[AsyncConnection]:
     """A transaction for reading: `limit` seconds for each answer."""
     with guarded(unavailable), patience(limit):
-        async with _connected(engine) as connection, connection.begin():
+        async with connected(engine) as connection, connection.begin():
             await _allow(connection, limit)
             yield connection
 
@@ -188,7 +188,7 @@ async def write(
 ) -> AsyncIterator[AsyncConnection]:
     """A transaction for writing, committed when the block ends; on SQLite the only one of this engine at a time."""
     with guarded(unavailable), patience(limit):
-        async with _turn(engine), _connected(engine) as connection:
+        async with turn(engine), connected(engine) as connection:
             await connection.execution_options(**{_WRITING: True})
             async with connection.begin():
                 await _allow(connection, limit)
@@ -221,7 +221,7 @@ def given_up(error: BaseException) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """A connection within `CONNECT_LIMIT`, whatever the pool, its check and the server do."""
     async with asyncio.timeout(CONNECT_LIMIT):
         connection = await engine.connect()
@@ -230,7 +230,7 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 @contextlib.asynccontextmanager
-async def _turn(engine: AsyncEngine) -> AsyncIterator[None]:
+async def turn(engine: AsyncEngine) -> AsyncIterator[None]:
     """SQLite's one writer: within a process writers queue here, fairly, rather than poll the file's lock."""
     if engine.dialect.name != "sqlite":
         yield

@@ -39,12 +39,15 @@ class Conflict(DirectoryError):
 
 
 class NewMember(msgspec.Struct, frozen=True, kw_only=True):
-    """A member to add: `address` may be a bare name (an object of the group's own domain)."""
+    """A member to add: `address` may be a bare name (an object of the group's own domain).
+
+    What is not said (an empty `name`, None) is off for a new member, and left as it is by an import over one who is there.
+    """
 
     address: str
     name: str = ""
-    paused: bool = False
-    own_copies: bool = False
+    paused: bool | None = None
+    own_copies: bool | None = None
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,7 +103,9 @@ class Registry(Directory, Protocol):
 
     async def delete_group(self, address: str) -> None: ...
 
-    async def groups(self, *, domain: str = "", after: str = "", limit: int = 100, search: str = "") -> Sequence[Group]: ...
+    async def groups(
+        self, *, domain: str = "", after: str = "", limit: int = 100, search: str = ""
+    ) -> Sequence[Group]: ...
 
     async def add_members(self, address: str, members: Iterable[NewMember]) -> Added: ...
 
@@ -110,7 +115,11 @@ class Registry(Directory, Protocol):
     async def set_member(self, address: str, member: str, **changes: Any) -> Member:
         """Change `name`, `paused`, `own_copies` or `bounce`. Raises `NotFound`."""
 
-    async def list_members(self, address: str, *, after: str = "", limit: int = 100, search: str = "") -> Sequence[Member]: ...
+    async def list_members(
+        self, address: str, *, after: str = "", limit: int = 100, search: str = ""
+    ) -> Sequence[Member]: ...
 
-    async def import_members(self, address: str, members: AsyncIterator[Sequence[NewMember]], *, replace: bool = False) -> Added:
+    async def import_members(
+        self, address: str, members: AsyncIterator[Sequence[NewMember]], *, replace: bool = False
+    ) -> Added:
         """All or nothing, in one transaction, page by page; `replace` removes members that are not in the import."""

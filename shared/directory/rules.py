@@ -1,0 +1,245 @@
+"""What may stand in the directory: names, settings and members are checked here, before any of it reaches SQL. Pure.
+
+People and other systems write every value that comes in; some of them end in headers, so a control character is refused, never repaired.
+All errors are `DirectoryError`s that name the value and say what would do.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from shared.address import AddressError, check_group_name, domain_key, key, parse, split_role
+from shared.directory import Conflict, DirectoryError, NewMember
+from shared.groups import BounceState, Domain, Settings, slot
+
+MAX_OWNERS = 100
+MAX_NEST_FROM = 1000
+MAX_NAME = 200
+"""Characters of a member's name."""
+_LENGTHS = {"title": 200, "description": 4000, "subject_prefix": 100}
+_MAX_SIZE = 1 << 40
+
+_FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories that no value has: controls (CR, LF, NUL, NEL), lone surrogates, line and paragraph separators."""
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""What turns the direction of the text after it, and so what a reader sees."""
+_WORDS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+_TYPES: Mapping[str, Any] = get_type_hints(Settings)
+_BOUNCE: tuple[str, ...] = get_args(BounceState)
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """A member checked and ready for SQL. `base` is the group that the address would be, were there one: `board+x@` is `board@`."""
+
+    address: str
+    key: str
+    slot: int
+    name: str
+    search: str
+    paused: bool | None
+    own_copies: bool | None
+    base: str
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+def domain_name(text: str) -> str:
+    """A domain's name, lower case A-label."""
+    try:
+        return domain_key(text)
+    except AddressError as error:
+        raise DirectoryError(f"{shown(text)} is no domain: {error}") from error
+
+
+def group_key(text: str) -> str:
+    """The key of a group that is asked for by its address."""
+    try:
+        return key(str(parse(text)))
+    except AddressError as error:
+        raise DirectoryError(f"{shown(text)} is no group's address: {error}") from error
+
+
+def new_group_key(text: str) -> str:
+    """The key of a group to be made. Raises `Conflict` for a reserved name."""
+    made = group_key(text)
+    if split_role(made)[0] != "group":
+        raise Conflict(f"{made} is reserved: Horo itself answers postmaster@, …-owner@ and …-bounces@")
+    try:
+        check_group_name(made.rpartition("@")[0])
+    except AddressError as error:
+        raise DirectoryError(f"{shown(text)} is no name for a group: {error}") from error
+    return made
+
+
+def member_key(text: str, domain: str) -> str:
+    """The key of a member that is asked for; what is no address is nobody's."""
+    try:
+        return key(str(parse(text, default_domain=domain)))
+    except AddressError:
+        return key(text)
+
+
+def member(new: NewMember, domain: str) -> Prepared:
+    """A member checked: a bare name is one of the group's own `domain`."""
+    try:
+        address = str(parse(new.address, default_domain=domain))
+    except AddressError as error:
+        raise DirectoryError(f"{shown(new.address)} is no member's address: {error}") from error
+    made = key(address)
+    role, base, _ = split_role(made)
+    name = member_name(new.name)
+    return Prepared(
+        address, made, slot(made), name, name.casefold(), new.paused, new.own_copies, base if role == "group" else ""
+    )
+
+
+def members(new: Iterable[NewMember], domain: str) -> list[Prepared]:
+    """Members checked, the first of those with one key."""
+    found: dict[str, Prepared] = {}
+    for one in new:
+        row = member(one, domain)
+        found.setdefault(row.key, row)
+    return list(found.values())
+
+
+def member_name(text: str) -> str:
+    """A member's name."""
+    return _line("name", text.strip(), MAX_NAME)
+
+
+def member_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns for a change of `name`, `paused`, `own_copies`, `bounce`."""
+    columns: dict[str, Any] = {}
+    for name, value in changes.items():
+        match name:
+            case "name":
+                columns["name"] = member_name(_as_text("name", value))
+                columns["search"] = columns["name"].casefold()
+            case "paused" | "own_copies":
+                columns[name] = _as_bool(name, value)
+            case "bounce":
+                columns[name] = _one_of(name, value, _BOUNCE)
+            case _:
+                raise DirectoryError(
+                    f"{shown(name)}: no such property of a member; there are name, paused, own_copies, bounce"
+                )
+    return columns
+
+
+def domain(current: Domain, changes: Mapping[str, Any]) -> Domain:
+    """A domain with `postmaster` and `disabled` changed."""
+    made = current
+    for name, value in changes.items():
+        match name:
+            case "postmaster":
+                text = _as_text(name, value).strip()
+                made = msgspec.structs.replace(made, postmaster=_address(name, text, current.name) if text else "")
+            case "disabled":
+                made = msgspec.structs.replace(made, disabled=_as_bool(name, value))
+            case _:
+                raise DirectoryError(f"{shown(name)}: no such setting of a domain; there are postmaster, disabled")
+    return made
+
+
+# --- a group's settings ----------------------------------------------------------------------------------------------
+def settings(current: Settings, changes: Mapping[str, Any], domain: str) -> Settings:
+    """A group's settings with some changed: values of their own type, or text as the command line has it (`off`, `a@x, b@y`)."""
+    made = {name: _setting(name, value, domain) for name, value in changes.items()}
+    return msgspec.structs.replace(current, **made)
+
+
+def _setting(name: str, value: Any, domain: str) -> Any:
+    if name not in _TYPES:
+        raise DirectoryError(f"{shown(name)}: no such setting; there are {', '.join(_TYPES)}")
+    expected = _TYPES[name]
+    if expected is bool:
+        return _as_bool(name, value)
+    if expected is int:
+        return _as_size(name, value)
+    if get_origin(expected) is Literal:
+        return _one_of(name, value, get_args(expected))
+    if name == "owners":
+        return _several(name, value, MAX_OWNERS, lambda text: _address(name, text, domain))
+    if name == "nest_from":
+        return _several(name, value, MAX_NEST_FROM, lambda text: _domain(name, text))
+    return _line(name, _as_text(name, value), _LENGTHS[name], lines=name == "description")
+
+
+def _as_bool(name: str, value: Any) -> bool:
+    found = _WORDS.get(value.strip().lower()) if isinstance(value, str) else value
+    if isinstance(found, int) and found in (0, 1):
+        return bool(found)
+    raise DirectoryError(f"{name}: {shown(value)} is neither on nor off")
+
+
+def _as_size(name: str, value: Any) -> int:
+    try:
+        found = msgspec.convert(value, int, strict=False)
+    except msgspec.ValidationError:
+        found = -1
+    if isinstance(value, bool) or not 0 <= found <= _MAX_SIZE:
+        raise DirectoryError(f"{name}: {shown(value)} is no number of octets from 0 (no limit of its own) on")
+    return found
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    found = value.strip().lower() if isinstance(value, str) else value
+    if found not in choices:
+        raise DirectoryError(f"{name}: {shown(value)} is not one of {', '.join(choices)}")
+    return str(found)
+
+
+def _several(name: str, value: Any, most: int, read: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple | set | frozenset):
+        raise DirectoryError(f"{name}: write a list, or text with commas between")
+    made = tuple(
+        dict.fromkeys(read(_as_text(name, part).strip()) for part in parts if not isinstance(part, str) or part.strip())
+    )
+    if len(made) > most:
+        raise DirectoryError(f"{name}: {len(made)} are too many, at most {most}")
+    return made
+
+
+def _address(name: str, text: str, domain: str) -> str:
+    try:
+        return str(parse(text, default_domain=domain))
+    except AddressError as error:
+        raise DirectoryError(f"{name}: {shown(text)} is no address: {error}") from error
+
+
+def _domain(name: str, text: str) -> str:
+    try:
+        return domain_key(text)
+    except AddressError as error:
+        raise DirectoryError(f"{name}: {shown(text)} is no domain: {error}") from error
+
+
+def _as_text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise DirectoryError(f"{name}: {shown(value)} is no text")
+    return value
+
+
+def _line(name: str, text: str, most: int, *, lines: bool = False) -> str:
+    """Text that may stand in a header (`lines`: that may not, and may have several lines)."""
+    if len(text) > most:
+        raise DirectoryError(f"{name}: {len(text)} characters are too many, at most {most}")
+    for character in text:
+        if lines and character in "\n\r\t":
+            continue
+        if unicodedata.category(character) in _FORBIDDEN or character in _BIDI:
+            raise DirectoryError(f"{name}: the character U+{ord(character):04X} may not stand in it")
+    if not lines and "=?" in text and "?=" in text:
+        raise DirectoryError(f"{name}: encoded words (=?…?=) may not stand in it; write the text itself")
+    return text
+
+
+def shown(value: Any) -> str:
+    """A value in a message: short, on one line, with nothing that a terminal obeys."""
+    text = value if isinstance(value, str) else repr(value)
+    safe = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:80])
+    return f"'{safe}{'…' if len(text) > 80 else ''}'"

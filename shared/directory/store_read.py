@@ -1,0 +1,208 @@
+"""Reading the directory from SQL, the truth. Every method is one short transaction or, for pages, one a page.
+
+Whatever the cache may keep is read together with the change that it was read at: the counter is read first, or in the same statement, so that a
+stamp is never newer than its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from shared.database import migrate
+from shared.database.engine import WAIT_LIMIT, read
+from shared.database.tables import changes, directory_state, domains, groups, members
+from shared.directory import DirectoryUnavailable, NotFound
+from shared.directory.rules import domain_name, group_key
+from shared.directory.store_rows import MEMBER_COLUMNS, escaped, to_domain, to_group, to_member
+from shared.groups import SLOTS, Domain, Group, Member
+
+PAGE = 1000
+"""Members of a page."""
+SORTED = 20_000
+"""A range of slots with about this many members is read by slot and sorted by SQL; a wider one is read in the order of keys."""
+MAX_CHANGES = 50_000
+"""Changes that one poll reads; a cache that is further behind starts afresh."""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """The change counter: the database's `epoch`, the last change `seq`, and the changes after the one asked for, oldest first.
+
+    `after` is the change from which on the list is complete: the one asked for, or a later one where the log does not reach so far back.
+    """
+
+    epoch: str
+    seq: int
+    after: int
+    changes: Sequence[tuple[int, str]] = ()
+
+
+class SqlReader:
+    """The port `Directory` on SQL, and what the cache and the console read beyond it."""
+
+    def __init__(self, engine: AsyncEngine, *, own_engine: bool = True) -> None:
+        self._engine = engine
+        self._own_engine = own_engine
+
+    async def close(self) -> None:
+        """Let go of the engine, where it is this object's own."""
+        if self._own_engine:
+            await self._engine.dispose()
+
+    async def check(self) -> None:
+        """Whether SQL answers and its schema is ours. Raises `DirectoryUnavailable`."""
+        try:
+            await migrate.check(self._engine)
+        except migrate.SchemaError as error:
+            raise DirectoryUnavailable(str(error)) from error
+        except migrate.DatabaseUnavailable as error:
+            raise DirectoryUnavailable(error.why) from error
+
+    # --- the port ----------------------------------------------------------------------------------------------------
+    async def domain(self, name: str) -> Domain | None:
+        """The domain, if it is ours."""
+        return (await self.domain_at(name))[0]
+
+    async def group(self, key: str) -> Group | None:
+        """The group of this key."""
+        return (await self.group_at(key))[0]
+
+    async def subgroups(self, key: str) -> Sequence[Member]:
+        """The group's members that are groups themselves, in key order."""
+        query = _of_group(key).where(members.c.group_key.is_not(None)).order_by(members.c.key)
+        async with read(self._engine, DirectoryUnavailable) as connection:
+            return [to_member(row) for row in await connection.execute(query)]
+
+    async def is_member(self, key: str, member: str) -> bool:
+        """Whether `member` (a key) is a member of the group itself."""
+        query = _of_group(key).where(members.c.key == member)
+        async with read(self._engine, DirectoryUnavailable) as connection:
+            return (await connection.execute(query)).first() is not None
+
+    async def members(self, key: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
+        """The group's members whose slot is in [low, high), in key order, a page a transaction: edits meanwhile hide nobody who stays."""
+        async with read(self._engine, DirectoryUnavailable) as connection:
+            group = (
+                await connection.execute(select(groups.c.id, groups.c.members).where(groups.c.address == key))
+            ).first()
+        if group is None or low >= high:
+            return
+        after = ""
+        while True:
+            query = _page(group.id, group.members, low, high, after)
+            async with read(self._engine, DirectoryUnavailable) as connection:
+                page = [to_member(row) for row in await connection.execute(query)]
+            if page:
+                yield page
+            if len(page) < PAGE:
+                return
+            after = page[-1].key
+
+    # --- lists for people --------------------------------------------------------------------------------------------
+    async def domains(self, *, after: str = "", limit: int = 100, search: str = "") -> Sequence[Domain]:
+        """Domains by name, the page after `after`."""
+        query = select(domains).where(domains.c.name > after).order_by(domains.c.name).limit(limit)
+        if search:
+            query = query.where(_has(domains.c.name, search))
+        async with read(self._engine, DirectoryUnavailable) as connection:
+            return [to_domain(row) for row in await connection.execute(query)]
+
+    async def groups(self, *, domain: str = "", after: str = "", limit: int = 100, search: str = "") -> Sequence[Group]:
+        """Groups by address, the page after `after`; `search` looks in address and title."""
+        query = select(groups).where(groups.c.address > after).order_by(groups.c.address).limit(limit)
+        if domain:
+            query = query.where(groups.c.domain == domain_name(domain))
+        if search:
+            query = query.where(_has(groups.c.search, search))
+        async with read(self._engine, DirectoryUnavailable) as connection:
+            seq = await _seq(connection)
+            return [to_group(row, seq) for row in await connection.execute(query)]
+
+    async def list_members(
+        self, address: str, *, after: str = "", limit: int = 100, search: str = ""
+    ) -> Sequence[Member]:
+        """Members by key, the page after the key `after`; `search` looks in address and name. Raises `NotFound`."""
+        key = group_key(address)
+        async with read(self._engine, DirectoryUnavailable) as connection:
+            group_id = await connection.scalar(select(groups.c.id).where(groups.c.address == key))
+            if group_id is None:
+                raise NotFound(f"there is no group {key}")
+            query = select(*MEMBER_COLUMNS).where(members.c.group_id == group_id, members.c.key > after)
+            if search:
+                query = query.where(or_(_has(members.c.key, search), _has(members.c.search, search)))
+            return [to_member(row) for row in await connection.execute(query.order_by(members.c.key).limit(limit))]
+
+    # --- what the cache keeps ----------------------------------------------------------------------------------------
+    async def domain_at(self, name: str) -> tuple[Domain | None, int]:
+        """The domain and the change it was read at."""
+        row = await self._one(select(directory_state.c.seq.label("at"), domains), domains, domains.c.name == name)
+        return (None if row.name is None else to_domain(row)), row.at
+
+    async def group_at(self, key: str) -> tuple[Group | None, int]:
+        """The group and the change it was read at."""
+        row = await self._one(select(directory_state.c.seq.label("at"), groups), groups, groups.c.address == key)
+        return (None if row.id is None else to_group(row, row.at)), row.at
+
+    async def _one(self, query: Select[Any], table: Any, condition: ColumnElement[bool]) -> Any:
+        """The counter and one row of a table, or nulls in its place, in one statement and so at one moment."""
+        joined = query.select_from(directory_state.outerjoin(table, condition))
+        async with read(self._engine, DirectoryUnavailable) as connection:
+            row = (await connection.execute(joined)).first()
+        if row is None:
+            raise DirectoryUnavailable("the change counter is missing: the database is damaged")
+        return row
+
+    async def few_members_at(self, key: str, most: int) -> tuple[Sequence[Member] | None, int]:
+        """All members in key order, or None where there are more than `most`; and the change they were read at."""
+        async with read(self._engine, DirectoryUnavailable) as connection:
+            seq = await _seq(connection)
+            count = await connection.scalar(select(groups.c.members).where(groups.c.address == key))
+            if count is not None and count > most:
+                return None, seq
+            rows = (await connection.execute(_of_group(key).order_by(members.c.key).limit(most + 1))).all()
+        return (None if len(rows) > most else [to_member(row) for row in rows]), seq
+
+    async def progress(self, after: int | None, *, limit: float = WAIT_LIMIT) -> Progress:
+        """Where the counter stands, and what has changed since `after` (None: as far back as the log goes), within `limit` seconds."""
+        late = changes.c.seq > (-1 if after is None else after)
+        query = select(directory_state, changes.c.seq.label("changed"), changes.c.key)
+        query = (
+            query.select_from(directory_state.outerjoin(changes, late))
+            .order_by(changes.c.seq.desc())
+            .limit(MAX_CHANGES)
+        )
+        async with read(self._engine, DirectoryUnavailable, limit=limit) as connection:
+            rows = (await connection.execute(query)).all()
+        if not rows:
+            raise DirectoryUnavailable("the change counter is missing: the database is damaged")
+        state = rows[0]
+        start = state.floor if after is None else max(after, state.floor)
+        if len(rows) == MAX_CHANGES:
+            start = max(start, rows[-1].changed)  # the oldest of them may have lost its other keys to the limit
+        found = [(row.changed, row.key) for row in reversed(rows) if row.changed is not None and row.changed > start]
+        return Progress(state.epoch, state.seq, start, found)
+
+
+async def _seq(connection: AsyncConnection) -> int:
+    return int(await connection.scalar(select(func.max(directory_state.c.seq))) or 0)
+
+
+def _of_group(key: str) -> Select[Any]:
+    return select(*MEMBER_COLUMNS).join(groups, groups.c.id == members.c.group_id).where(groups.c.address == key)
+
+
+def _page(group_id: int, count: int, low: int, high: int, after: str) -> Select[Any]:
+    """The next page in key order. A narrow range is found by slot and sorted; a wide one is walked by key, most of which belong to it."""
+    inside = (members.c.group_id == group_id, members.c.slot >= low, members.c.slot < high)
+    if count * (high - low) // SLOTS > SORTED or (low, high) == (0, SLOTS):
+        return select(*MEMBER_COLUMNS).where(*inside, members.c.key > after).order_by(members.c.key).limit(PAGE)
+    narrow = select(*MEMBER_COLUMNS).where(*inside).cte("narrow").prefix_with("MATERIALIZED")
+    return select(narrow).where(narrow.c.key > after).order_by(narrow.c.key).limit(PAGE)
+
+
+def _has(column: ColumnElement[str], search: str) -> ColumnElement[bool]:
+    return column.like(f"%{escaped(search.casefold())}%", escape="\\")
