@@ -104,7 +104,9 @@ class Rabbitmq:
     async def publish_all(self, messages: Sequence[Outgoing], *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
         """Make all of them durable; raises `BusUnavailable` if any is not (some may be)."""
         made = [_made(message) for message in messages]
-        results = await asyncio.gather(*(self._publisher.publish(one, timeout=timeout) for one in made), return_exceptions=True)
+        results = await asyncio.gather(
+            *(self._publisher.publish(one, timeout=timeout) for one in made), return_exceptions=True
+        )
         for result in results:
             if isinstance(result, BaseException):
                 raise result

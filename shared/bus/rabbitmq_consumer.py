@@ -47,11 +47,15 @@ def parked_of(headers: dict[str, Any]) -> Parked:
     if isinstance(headers.get(QUEUE_HEADER), str):
         return Parked(queue=headers[QUEUE_HEADER], reason=str(headers.get(REASON_HEADER, "")), tries=tries_of(headers))
     deaths = headers.get("x-death")
-    for death in deaths if isinstance(deaths, list) else []:  # the latest first; those of a delay queue are no deaths to us
+    for death in (
+        deaths if isinstance(deaths, list) else []
+    ):  # the latest first; those of a delay queue are no deaths to us
         if isinstance(death, dict) and death.get("queue") in _NAMES:
             return Parked(queue=_NAMES[death["queue"]], reason=_reason(death.get("reason")), tries=tries_of(headers))
     first = str(headers.get("x-first-death-queue", ""))
-    return Parked(queue=_NAMES.get(first, first), reason=_reason(headers.get("x-first-death-reason")), tries=tries_of(headers))
+    return Parked(
+        queue=_NAMES.get(first, first), reason=_reason(headers.get("x-first-death-reason")), tries=tries_of(headers)
+    )
 
 
 def _reason(word: object) -> str:
@@ -242,5 +246,7 @@ class EventFeed:
         while True:
             message = await self._subscription.get()
             yield message.routing_key or "", message.body
-            with contextlib.suppress(Exception):  # the queue died with its channel: there is nothing left to acknowledge
+            with contextlib.suppress(
+                Exception
+            ):  # the queue died with its channel: there is nothing left to acknowledge
                 await message.ack()

@@ -61,7 +61,9 @@ def queue_arguments() -> dict[str, dict[str, Any]]:
     queues = {queue_name(Queue.PARKED): quorum | {"x-delivery-limit": NEVER}}
     queues |= {queue_name(queue): work for queue in WORK_QUEUES}
     # No x-dead-letter-routing-key: the key that a message was published with says which work queue it goes back to.
-    queues |= {delay_name(step): quorum | _dead_letter(WORK_EXCHANGE) | {"x-message-ttl": step * 1000} for step in DELAYS}
+    queues |= {
+        delay_name(step): quorum | _dead_letter(WORK_EXCHANGE) | {"x-message-ttl": step * 1000} for step in DELAYS
+    }
     queues[CANARY] = quorum | {"x-max-length": 1, "x-overflow": "drop-head", "x-delivery-limit": NEVER}
     return queues
 
@@ -114,9 +116,13 @@ async def _apply(connection: AbstractConnection, *, passive: bool) -> None:
                 doing = f"binding of {queue} to {exchange}"
                 await queues[queue].bind(exchanges[exchange], routing_key=key)
     except ChannelPreconditionFailed as error:
-        raise BusUnavailable(f"{doing} exists on the broker with other arguments: {error}; empty it, delete it and start again") from error
+        raise BusUnavailable(
+            f"{doing} exists on the broker with other arguments: {error}; empty it, delete it and start again"
+        ) from error
     except ChannelNotFoundEntity as error:
-        raise BusUnavailable(f"{doing} is missing, and this user may not declare it: start one service with configure rights first") from error
+        raise BusUnavailable(
+            f"{doing} is missing, and this user may not declare it: start one service with configure rights first"
+        ) from error
     finally:
         await _close(channel)
 
