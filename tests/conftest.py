@@ -1,0 +1,108 @@
+"""Fixtures that every test may ask for: real servers, real processes, free ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
+
+import pytest
+
+from tests.support import mode
+from tests.support.ports import free_port as _free_port
+from tests.support.ports import release_port
+from tests.support.runner import CannotServe
+from tests.support.servers import PostgreSQL, RabbitMQ, Redis, Server
+
+P = ParamSpec("P")
+S = TypeVar("S", bound=Server)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test of the broker runs once for every version that is to be had."""
+    if "rabbitmq" in metafunc.fixturenames:
+        versions = mode.rabbitmq_versions(mode.chosen())
+        metafunc.parametrize(
+            "rabbitmq", versions, ids=[f"rabbitmq-{version}" for version in versions], indirect=True, scope="session"
+        )
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[mode.Servers]:
+    """The servers of this test process; none runs before a test asks for it."""
+    made = mode.Servers(mode.chosen())
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(autouse=True)
+def _servers_are_back(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After a test that stopped, killed or froze a server, the next one finds it running."""
+    yield
+    if "servers" in request.fixturenames:
+        request.getfixturevalue("servers").ensure_running()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(servers: mode.Servers, request: pytest.FixtureRequest) -> RabbitMQ:
+    """A RabbitMQ broker: `.url`, `.version`, `.stop()`, `.start()`, `.kill()`, `.pause()`, `.resume()`, `.ctl(...)`, `.api(...)`."""
+    return _had(servers.rabbitmq, request.param)
+
+
+@pytest.fixture
+def rabbitmq_url(rabbitmq: RabbitMQ) -> Iterator[str]:
+    """A virtual host of the test's own."""
+    url = rabbitmq.fresh()
+    yield url
+    rabbitmq.discard(url)
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: mode.Servers) -> PostgreSQL:
+    """A PostgreSQL server, with the same methods."""
+    return _had(servers.postgresql)
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgreSQL) -> Iterator[str]:
+    """An empty database of the test's own."""
+    url = postgres.fresh()
+    yield url
+    postgres.discard(url)
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers: mode.Servers) -> Redis:
+    """A Redis server, with the same methods."""
+    return _had(servers.redis)
+
+
+@pytest.fixture
+def redis_url(redis_server: Redis) -> Iterator[str]:
+    """The Redis server, emptied."""
+    url = redis_server.fresh()
+    yield url
+    redis_server.discard(url)
+
+
+@pytest.fixture
+def free_port() -> Iterator[Callable[[], int]]:
+    """A function that gives free loopback ports, the test's until it ends."""
+    taken: list[int] = []
+
+    def take() -> int:
+        taken.append(_free_port())
+        return taken[-1]
+
+    yield take
+    for port in taken:
+        release_port(port)
+
+
+def _had(get: Callable[P, S], *args: P.args, **kwargs: P.kwargs) -> S:
+    """The server, or a failed test that says what to install. Never a skip: a suite that tested nothing must not look green."""
+    try:
+        return get(*args, **kwargs)
+    except CannotServe as reason:
+        pytest.fail(str(reason), pytrace=False)

@@ -1,0 +1,1 @@
+"""What tests stand on: real servers (as containers, or as binaries on loopback), real processes, free ports."""
