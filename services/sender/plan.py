@@ -1,0 +1,100 @@
+"""What a sender decides about a delivery before and after it sends. Pure: standings and settings in, work out.
+
+The rules are those of docs/design/0001-pipeline.md, "Delivery": nobody whose fate is recorded for this attempt gets the message again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from shared.address import key
+from shared.bus import Outgoing
+from shared.identity import verp_token
+from shared.ledger import Standing
+from shared.messages import Delivery, Fate, Lane, Recipient, State, encode
+from shared.routes import NextHop, Routes
+from shared.topology import Queue
+
+QUEUES = {Lane.EXPRESS: Queue.DELIVERIES_EXPRESS, Lane.BULK: Queue.DELIVERIES_BULK}
+
+_FINAL = (State.DELIVERED, State.FAILED)
+
+
+class Work(msgspec.Struct):
+    """What is to be done for a delivery: `send` these; `again` were deferred at this very attempt, and their retry may be lost;
+    `told` are the recorded fates of this attempt, which the reporter may not have heard of."""
+
+    send: list[Recipient]
+    again: list[tuple[Recipient, float]]  # with the time (epoch seconds) at which the retry is due
+    told: list[Fate]
+
+
+def sort_out(delivery: Delivery, standings: Mapping[str, Standing], now: float) -> Work:
+    """Compare a delivery's recipients with what is recorded of them."""
+    work = Work([], [], [])
+    for recipient in delivery.recipients:
+        standing = standings.get(key(recipient.address))
+        if standing is None or (standing.state not in _FINAL and standing.attempts <= delivery.attempt):
+            work.send.append(recipient)
+        elif standing.attempts == delivery.attempt + 1:
+            work.told.append(_remembered(recipient, standing, delivery, now))
+            if standing.state is State.DEFERRED:
+                work.again.append((recipient, standing.next_at or now))
+    return work
+
+
+def _remembered(recipient: Recipient, standing: Standing, delivery: Delivery, now: float) -> Fate:
+    return Fate(
+        address=recipient.address,
+        state=standing.state,
+        code=standing.code,
+        status=standing.status,
+        text=standing.text,
+        hop=delivery.hop,
+        attempt=delivery.attempt,
+        at=now,
+        next_at=standing.next_at,
+    )
+
+
+def rerouted(delivery: Delivery, routes: Routes) -> list[Delivery]:
+    """The delivery by the routes of today: a retry may be hours old, and an operator may have mended a route since.
+
+    A first attempt keeps the hop that the expander gave it, which is part of its claim.
+    """
+    if delivery.attempt == 0:
+        return [delivery]
+    by_hop: dict[str, list[Recipient]] = {}
+    for recipient in delivery.recipients:
+        by_hop.setdefault(_hop(recipient, routes), []).append(recipient)
+    return [
+        msgspec.structs.replace(delivery, hop=hop, recipients=tuple(recipients)) for hop, recipients in by_hop.items()
+    ]
+
+
+def _hop(recipient: Recipient, routes: Routes) -> str:
+    return str(routes.hop(recipient.address.rpartition("@")[2].lower()))
+
+
+def next_hop(delivery: Delivery) -> NextHop:
+    """Where it goes. Raises `RoutesError` for what is no next hop."""
+    return NextHop.parse(delivery.hop)
+
+
+def senders(delivery: Delivery, recipients: Sequence[Recipient], secret: str) -> tuple[str, ...]:
+    """The envelope sender for each recipient: the delivery's, or with `verp` the recipient's own (office-bounces+TOKEN-VERP@)."""
+    if not delivery.verp or not delivery.mail_from:
+        return (delivery.mail_from,) * len(recipients)
+    local, _, domain = delivery.mail_from.rpartition("@")
+    return tuple(
+        f"{local}-{verp_token(secret, delivery.post_id, key(recipient.address))}@{domain}" for recipient in recipients
+    )
+
+
+def retry(delivery: Delivery, recipients: Sequence[Recipient], delay: float) -> Outgoing:
+    """The next attempt at these recipients, in the delivery's own lane. `delay` in seconds, rounded here so that a float's last
+    bit does not push it into the next step of the topology."""
+    following = msgspec.structs.replace(delivery, recipients=tuple(recipients), attempt=delivery.attempt + 1)
+    return Outgoing(queue=QUEUES[delivery.lane], payload=encode(following), delay=max(0.0, round(delay, 1)))
