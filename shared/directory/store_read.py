@@ -89,6 +89,7 @@ class SqlReader:
             group = (
                 await connection.execute(select(groups.c.id, groups.c.members).where(groups.c.address == key))
             ).first()
+        low, high = max(low, 0), min(high, SLOTS)
         if group is None or low >= high:
             return
         after = ""
@@ -197,11 +198,17 @@ def _of_group(key: str) -> Select[Any]:
 
 def _page(group_id: int, count: int, low: int, high: int, after: str) -> Select[Any]:
     """The next page in key order. A narrow range is found by slot and sorted; a wide one is walked by key, most of which belong to it."""
-    inside = (members.c.group_id == group_id, members.c.slot >= low, members.c.slot < high)
-    if count * (high - low) // SLOTS > SORTED or (low, high) == (0, SLOTS):
-        return select(*MEMBER_COLUMNS).where(*inside, members.c.key > after).order_by(members.c.key).limit(PAGE)
-    narrow = select(*MEMBER_COLUMNS).where(*inside).cte("narrow").prefix_with("MATERIALIZED")
-    return select(narrow).where(narrow.c.key > after).order_by(narrow.c.key).limit(PAGE)
+    ours = select(*MEMBER_COLUMNS).where(members.c.group_id == group_id)
+    if (low, high) != (0, SLOTS):
+        wide = count * (high - low) // SLOTS > SORTED
+        column = (
+            members.c.slot + 0 if wide else members.c.slot
+        )  # an expression, so that the walk is by key whatever SQL guesses
+        ours = ours.where(column >= low, column <= high - 1)  # SLOTS itself is no int4
+        if not wide:
+            narrow = ours.cte("narrow").prefix_with("MATERIALIZED")
+            return select(narrow).where(narrow.c.key > after).order_by(narrow.c.key).limit(PAGE)
+    return ours.where(members.c.key > after).order_by(members.c.key).limit(PAGE)
 
 
 def _has(column: ColumnElement[str], search: str) -> ColumnElement[bool]:
