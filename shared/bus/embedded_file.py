@@ -15,7 +15,7 @@ from typing import NamedTuple
 from shared.topology import DELIVERY_LIMIT, Queue
 
 VERSION = 1
-BUSY = 5.0
+BUSY = 2.0
 """Seconds to wait for another process that writes to the same file."""
 CHECKED = 256 * 1024 * 1024
 """Octets of a file that is checked whenever it is opened; a larger one is checked by whoever consumes from it, for that takes seconds."""

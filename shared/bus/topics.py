@@ -8,26 +8,24 @@ def matches(pattern: str, routing_key: str) -> bool:
 
     Word by word with the set of positions in the pattern that are still possible: no pattern takes more than words x words steps.
     """
-    wanted = pattern.split(".")
+    wanted: list[str] = []
+    for part in pattern.split("."):
+        if part != "#" or wanted[-1:] != ["#"]:  # two in a row mean no more than one
+            wanted.append(part)
     positions = _open({0}, wanted)
+    if routing_key == "" and len(wanted) in positions:
+        return True
     for word in routing_key.split("."):
         stepped = set()
         for position in positions:
-            if position == len(wanted):
-                continue
-            if wanted[position] == "#":
+            if position < len(wanted) and wanted[position] == "#":
                 stepped.add(position)
-            elif wanted[position] in ("*", word):
+            elif position < len(wanted) and wanted[position] in ("*", word):
                 stepped.add(position + 1)
         positions = _open(stepped, wanted)
-    return len(wanted) in positions or (routing_key == "" and len(wanted) in _open({0}, wanted))
+    return len(wanted) in positions
 
 
 def _open(positions: set[int], wanted: list[str]) -> set[int]:
-    """The positions and those behind a `#` that may stand for nothing."""
-    found = set(positions)
-    for position in sorted(positions):
-        while position < len(wanted) and wanted[position] == "#":
-            position += 1  # noqa: PLW2901
-            found.add(position)
-    return found
+    """The positions, and those behind a `#`, which may stand for nothing."""
+    return positions | {position + 1 for position in positions if wanted[position : position + 1] == ["#"]}
