@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import ParamSpec, TypeVar
 
 import pytest
@@ -10,9 +10,11 @@ import pytest
 from tests.support import mode
 from tests.support.ports import free_port as _free_port
 from tests.support.ports import release_port
+from tests.support.processes import Processes
 from tests.support.runner import CannotServe
 from tests.support.servers import PostgreSQL, RabbitMQ, Redis, Server
 
+_PROCESSES = pytest.StashKey[Processes]()
 P = ParamSpec("P")
 S = TypeVar("S", bound=Server)
 
@@ -84,6 +86,28 @@ def redis_url(redis_server: Redis) -> Iterator[str]:
     url = redis_server.fresh()
     yield url
     redis_server.discard(url)
+
+
+@pytest.fixture
+def processes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """Starts processes of ours (tests/support/processes.py); none outlives the test."""
+    made = Processes(tmp_path_factory.mktemp("processes"))
+    request.node.stash[_PROCESSES] = made
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failed test, show what its processes printed."""
+    report = yield
+    if report.failed and (made := item.stash.get(_PROCESSES, None)) is not None:
+        report.sections += [
+            (f"{child.name} (ended with {child.returncode})", child.output[-20_000:]) for child in made.children
+        ]
+    return report
 
 
 @pytest.fixture

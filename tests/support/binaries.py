@@ -226,7 +226,7 @@ def postgresql() -> PostgreSQL:
     server = Binary(folder, command, environment, [port], user)
     server.tools = tools
     server.stop_signal = signal.SIGINT  # its fast shutdown; SIGTERM would wait for clients to leave
-    initialise = [
+    initialise: list[str | Path] = [
         tools / "initdb",
         "-D",
         folder / "data",

@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 30.0, pause: float = 0.05) -> T:
+def wait_until(condition: Callable[[], T | None], what: str, timeout: float = 30.0, pause: float = 0.05) -> T:
     """The first true value of `condition`, asked every `pause` seconds. Raises AssertionError after `timeout` seconds, naming `what`."""
     deadline = time.monotonic() + timeout
     while not (value := condition()):
