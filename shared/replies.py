@@ -75,6 +75,7 @@ class PermanentError(Exception):
 OK = Reply(250, "0.0", "OK")
 RESET = Reply(250, "0.0", "Flushed")
 BYE = Reply(221, "0.0", "Bye")
+HELP = Reply(214, "0.0", "This server takes mail for groups; RFC 5321 has the commands")
 SENDER_OK = Reply(250, "1.0", "Sender OK")
 RECIPIENT_OK = Reply(250, "1.5", "Recipient OK")
 START_TLS = Reply(220, "0.0", "Ready to start TLS")

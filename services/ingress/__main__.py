@@ -1,0 +1,44 @@
+"""Wiring: the ingress as a process, `python -m services.ingress`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from services.ingress.server import CannotListen, Ingress
+from shared.parts import Parts
+from shared.runtime import address_error, main
+
+
+class IngressService:
+    """The ingress as the runtime sees a service."""
+
+    def __init__(self, ingress: Ingress) -> None:
+        self.ingress = ingress
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to stop, then drain. Raises `StartError` where it cannot listen."""
+        try:
+            await self.ingress.start()
+        except CannotListen as error:
+            raise address_error(error.address, error.setting, error.reason) from error
+        try:
+            await self._stopping.wait()
+        finally:
+            await self.ingress.stop()
+
+    def stop(self) -> None:
+        """Begin to drain."""
+        self._stopping.set()
+
+
+def build(parts: Parts) -> IngressService:
+    """An ingress from its parts."""
+    return IngressService(
+        Ingress(parts.settings, bus=parts.bus, directory=parts.directory, bodies=parts.bodies, hostname=parts.hostname)
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main("ingress", build))

@@ -1,0 +1,171 @@
+"""The decision after the final dot, and the durable acceptance: judge, commit the body, publish one `Post`, and only then 250 (P1).
+
+It runs to its end even when the client is gone, for a publish in flight may have happened; it is bounded in time, and whatever
+goes wrong with ourselves is a 451 of fixed text. Over SMTP one answer must do for all recipients; LMTP answers each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Sequence
+
+from services.ingress.data import Received
+from services.ingress.recipients import Accepted, Transaction
+from shared import authresults, journal, policy
+from shared.bus import Bus, Outgoing
+from shared.directory import Directory
+from shared.identity import new_id
+from shared.membership import is_member
+from shared.messages import Origin, Post, encode
+from shared.replies import (
+    AUTOMATIC,
+    GROUP_DISABLED,
+    GROUP_UNKNOWN,
+    LOOP,
+    OK,
+    TOO_LARGE,
+    TROUBLE,
+    Reply,
+    TransientError,
+)
+from shared.settings import Settings, SettingsError
+from shared.topology import Queue
+
+MAX_RECEIVED = 100
+"""Received fields in a message that is not yet taken for a loop (RFC 5321 6.3)."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def relays(text: str) -> tuple[Network, ...]:
+    """The networks in HORO_TRUSTED_RELAYS. Raises `SettingsError`."""
+    try:
+        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip())
+    except ValueError as error:
+        raise SettingsError(f"HORO_TRUSTED_RELAYS: {error}") from error
+
+
+def is_relay(ip: str, networks: Sequence[Network]) -> bool:
+    """Whether a client is one of the trusted relays."""
+    try:
+        address = ipaddress.ip_address(ip)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in networks)
+
+
+class Acceptance:
+    """Judges received messages and makes the accepted ones durable."""
+
+    def __init__(self, settings: Settings, *, bus: Bus, directory: Directory, timeout: float) -> None:
+        self._bus = bus
+        self._directory = directory
+        self._timeout = timeout
+        self._relays = relays(settings.trusted_relays)
+
+    async def accept(self, mail: Transaction, received: Received, origin: Origin, *, one_answer: bool) -> list[Reply]:
+        """The reply for each accepted RCPT, in their order. Never raises: trouble of our own is a 451 for all of them.
+
+        With `one_answer` all replies are the same one.
+        """
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._accept(mail, received, origin, one_answer=one_answer, started=started)
+        except TransientError as error:
+            journal.session_trouble(origin.ip, error.why or str(error.reply))
+            return [error.reply] * len(mail.accepted)
+        except TimeoutError:
+            journal.session_trouble(origin.ip, f"not durable after {self._timeout:.0f} s")
+        except asyncio.CancelledError:
+            # A broker client may raise it when its connection dies. Nobody has cancelled us: this task is the drain's, which waits.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            journal.session_trouble(origin.ip, "the publish was cancelled from inside")
+        except Exception as error:
+            journal.crashed("ingress.accept", error)
+        return [TROUBLE] * len(mail.accepted)
+
+    async def _accept(
+        self, mail: Transaction, received: Received, origin: Origin, *, one_answer: bool, started: float
+    ) -> list[Reply]:
+        verdicts = await self._judge(mail, received, origin)
+        refused = {identity for identity, reply in verdicts.items() if reply is not None}
+        if one_answer and refused and len(refused) < len(verdicts):
+            # Changed by an administrator since RCPT: one answer cannot be right for all. The client comes again, and RCPT sorts them.
+            return [TROUBLE] * len(mail.accepted)
+        passed = [accepted for identity, accepted in mail.targets.items() if identity not in refused]
+        done = OK
+        if passed:
+            post = await self._publish(mail, passed, received, origin)
+            done = Reply(OK.code, OK.detail, f"OK queued as {post.id}")
+            journal.accepted(
+                post.id,
+                mail_from=mail.mail_from,
+                groups=tuple(target.group for target in post.targets),
+                size=received.size,
+                ip=origin.ip,
+                took=time.monotonic() - started,
+            )
+        return [verdicts[accepted.identity] or done for accepted in mail.accepted]
+
+    async def _judge(
+        self, mail: Transaction, received: Received, origin: Origin
+    ) -> dict[tuple[str, str, str], Reply | None]:
+        """The refusal of each target, None for those that pass."""
+        if policy.received_count(received.head) > MAX_RECEIVED:
+            return dict.fromkeys(mail.targets, LOOP)
+        return {
+            identity: await self._refusal(mail, accepted, received, origin)
+            for identity, accepted in mail.targets.items()
+        }
+
+    async def _refusal(self, mail: Transaction, accepted: Accepted, received: Received, origin: Origin) -> Reply | None:
+        if accepted.group is None:
+            return None
+        group = await self._directory.group(
+            accepted.group.address
+        )  # again, for DATA may have taken long: a change holds within a second
+        if group is None:
+            return GROUP_UNKNOWN
+        settings, head = group.settings, received.head
+        if settings.disabled:
+            return GROUP_DISABLED
+        if settings.max_size and received.size > settings.max_size:
+            return TOO_LARGE
+        if not mail.mail_from or (settings.reject_automatic and policy.automatic(head, mail.mail_from)):
+            return AUTOMATIC
+        author = policy.author(head)
+        asked = settings.who_can_post == "members" and author is not None
+        return policy.may_post(
+            group,
+            author=author,
+            mail_from=mail.mail_from,
+            authenticated=None,
+            verdict=self._verdict(head, origin.ip),
+            is_member=asked and await is_member(self._directory, group, author or ""),
+        )
+
+    def _verdict(self, head: bytes, ip: str) -> str | None:
+        """What a trusted relay says of the author; what anybody else says of it is no evidence."""
+        return authresults.trusted_author(head) if is_relay(ip, self._relays) else None
+
+    async def _publish(self, mail: Transaction, passed: Sequence[Accepted], received: Received, origin: Origin) -> Post:
+        post = Post(
+            id=new_id(),
+            accepted_at=time.time(),
+            mail_from=mail.mail_from,
+            targets=tuple(accepted.target for accepted in passed),
+            content=await received.commit(),
+            digest=received.digest,
+            origin=origin,
+            smtputf8=mail.params.smtputf8,
+            envid=mail.params.envid,
+            ret=mail.params.ret,
+            authenticated=policy.author(received.head) if self._verdict(received.head, origin.ip) == "pass" else None,
+        )
+        await self._bus.publish(Outgoing(queue=Queue.POSTS, payload=encode(post)), timeout=self._timeout)
+        return post
