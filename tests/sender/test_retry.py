@@ -1,0 +1,67 @@
+"""When a recipient is tried again: tables and properties, no clock."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.sender.retry import JITTER, after_unknown, next_attempt
+from shared.topology import DELAYS, delay_step
+
+SCHEDULE = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
+DAY = 86400.0
+
+
+@pytest.mark.parametrize(
+    ("attempt", "age", "step"),
+    [
+        (0, 0.0, 60.0),
+        (1, 100.0, 300.0),
+        (6, DAY, 14400.0),
+        (40, 4 * DAY, 14400.0),  # the last step repeats
+        (0, 9 * DAY, 60.0),  # F32: one attempt is not enough to expire, whatever the clock says
+        (0, -DAY, 60.0),  # a clock that jumped back
+        (1, 5 * DAY - 1, 300.0),
+        (1, 5 * DAY, None),
+        (50, 5 * DAY, None),
+    ],
+)
+def test_next_attempt_follows_the_schedule_until_the_post_is_too_old(
+    attempt: int, age: float, step: float | None
+) -> None:
+    delay = next_attempt(attempt, age, SCHEDULE, 5 * DAY, Random(3))
+    if step is None:
+        assert delay is None
+    else:
+        assert delay is not None
+        assert step * (1 - JITTER) <= delay <= step
+
+
+@given(st.integers(0, 60), st.floats(0, 4 * DAY), st.integers())
+def test_jitter_never_pushes_a_delay_into_the_next_step_of_the_bus(attempt: int, age: float, seed: int) -> None:
+    delay = next_attempt(attempt, age, SCHEDULE, 5 * DAY, Random(seed))
+    assert delay is not None
+    assert delay_step(delay) in DELAYS
+    assert delay_step(delay) == SCHEDULE[min(attempt, len(SCHEDULE) - 1)]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "schedule", "delay"),
+    [
+        (0, SCHEDULE, 900.0),  # F28: not before 15 minutes
+        (1, SCHEDULE, 900.0),
+        (4, SCHEDULE, 3600.0),  # the schedule is slower by now
+        (0, (1.0,), 1.0),  # a short schedule, as in tests, is not stretched beyond its longest step
+        (0, (1.0, 5.0), 5.0),
+    ],
+)
+def test_a_lost_reply_after_the_dot_is_not_hurried(attempt: int, schedule: tuple[float, ...], delay: float) -> None:
+    assert after_unknown(attempt, 0.0, schedule, 5 * DAY) == delay
+
+
+def test_a_lost_reply_expires_as_everything_does() -> None:
+    assert after_unknown(1, 5 * DAY, SCHEDULE, 5 * DAY) is None
+    assert after_unknown(0, 5 * DAY, SCHEDULE, 5 * DAY) == 900.0
