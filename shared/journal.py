@@ -18,6 +18,7 @@ _log: Any = structlog.get_logger("horo")
 
 _EVENTS = Counter("horo_events_total", "Mail events by name", ["event"])
 _REFUSED = Counter("horo_refused_total", "Recipients or messages refused in the session, by reply code", ["code"])
+_REFUSALS_DROPPED = Counter("horo_refusals_dropped_total", "Refusals that the reporter was not told of")
 _FATES = Counter("horo_recipient_fates_total", "Fates of recipients at one attempt", ["state", "hop"])
 _TROUBLE = Counter("horo_trouble_total", "Work put off because of trouble of our own, by queue", ["queue"])
 _PARKED = Counter("horo_parked_total", "Messages parked for a person, by queue", ["queue"])
@@ -99,6 +100,11 @@ def session_closed(ip: str, reply: str) -> None:
     _event("session_closed", ip=ip, reply=reply)
 
 
+def refusals_dropped(count: int) -> None:
+    """Refusals were not told to the reporter: too many at once, or the bus was away. The clients had their replies; only the count is short."""
+    _REFUSALS_DROPPED.inc(count)
+
+
 # --- expander --------------------------------------------------------------------------------------------------------
 def expanded(post_id: str, *, group: str, recipients: int, suppressed: int, batches: int, took: float) -> None:
     """A share of a fan-out is durable on the bus; `took` seconds since the post was accepted."""
@@ -149,6 +155,11 @@ def waiting(post_id: str, *, cell: int, hop: str, delay: float) -> None:
 def reported(post_id: str, *, group: str, kind: str, to: str) -> None:
     """A report or notice about a post is durable on the bus."""
     _event("reported", post=post_id, group=group, kind=kind, to=to)
+
+
+def untold(post_id: str, *, group: str, recipient: str, reply: str, why: str) -> None:
+    """A failure that nobody is told of: a report's own, or one whose author wants to hear of none."""
+    _event("untold", post=post_id, group=group, recipient=recipient, reply=reply, why=why)
 
 
 def emitted(routing_key: str) -> None:
