@@ -61,7 +61,7 @@ def mailboxes(value: bytes, *, limit: int) -> tuple[list[Mailbox], bool]:
         if box:
             found.append(box)
         well_formed = well_formed and box is not None and box.clean
-    return found, well_formed and bool(found)
+    return found, well_formed and bool(found) and not text.endswith(",")
 
 
 def _element(text: str, position: int) -> tuple[list[_Token], int, bool]:
