@@ -17,7 +17,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import ssl
+from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 PATIENCE = 10.0
 """Seconds after which a reply that does not come fails the test."""
@@ -112,3 +116,13 @@ async def talk(address: tuple[str, int], script: str) -> list[str]:
     async with await Client.connect(address) as client:
         await client.talk(script)
         return client.heard
+
+
+async def eventually(condition: Callable[[], T], what: str) -> T:
+    """The first true value of `condition`. Raises AssertionError after `PATIENCE` seconds, naming `what`."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while not (value := condition()):
+        assert loop.time() < deadline, f"waited {PATIENCE:g} s for {what}"
+        await asyncio.sleep(0.005)
+    return value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,7 +125,7 @@ def _feed(pieces: list[bytes]) -> tuple[bytes, Unstuffer]:
 
 def _cut(raw: bytes, cuts: list[int]) -> list[bytes]:
     borders = [0, *sorted(cut % (len(raw) + 1) for cut in cuts), len(raw)]
-    return [raw[low:high] for low, high in zip(borders, borders[1:], strict=False)]
+    return [raw[low:high] for low, high in itertools.pairwise(borders)]
 
 
 def _naive(raw: bytes) -> tuple[bytes, bytes] | None:
