@@ -1,0 +1,282 @@
+"""Delivery status notifications: RFC 3464 in RFC 6522's multipart/report, with the types of RFC 6533 where an address is UTF-8. Pure.
+
+A report goes to the envelope sender of a post, who is anybody: it names the group, and a member only in the failures of an `envelope=alias` group,
+which are the author's own bounces (P9; RFC 3461 5.2.7.4 says that who wants to hide members uses a list envelope). ENVID, ORCPT and the
+original's header are the client's words: they are decoded, checked, and left out where they are not what they claim to be.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+
+import msgspec
+
+from services.reporter import mime
+from services.reporter.decide import Action
+from shared.messages import Content, Fate
+
+POSITIVE_STATUS = "2.1.5"
+"""RFC 3463: destination address valid, the status of positive reports."""
+
+GONE_STATUS = "5.1.1"
+
+_STATUS = re.compile(r"^[245]\.\d{1,3}\.\d{1,3}$")
+_HOST = re.compile(
+    r"^(?=.{1,255}$)[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?)+$"
+)
+_HEX = re.compile(r"\+([0-9A-F]{2})")
+_UNICODE = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
+_TYPE = re.compile(r"^[A-Za-z][A-Za-z0-9.-]{0,30}$")
+
+
+class Returned(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes back of the original: its header section, and all of it where `whole` is not empty (RET=FULL, failures only)."""
+
+    head: bytes = b""
+    whole: bytes = b""
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """The fields of one recipient (RFC 3464 2.3). `final` is the address exactly as received, `orcpt` as it came in RCPT, `said` for people."""
+
+    final: str
+    action: Action
+    status: str
+    orcpt: str | None = None
+    said: str = ""
+    diagnostic: str = ""
+    remote: str = ""
+    last_attempt: float | None = None
+    retry_until: float | None = None
+
+
+class Dsn(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a report says. `id` makes its Message-ID, `address` is the group as the author wrote it, times are seconds since the epoch."""
+
+    id: str
+    hostname: str
+    to: str
+    address: str
+    action: Action
+    at: float
+    arrived_at: float
+    blocks: tuple[Block, ...]
+    message_id: str = ""
+    subject: str = ""
+    envid: str | None = None
+    returned: Returned = Returned()
+
+
+def block_of_fate(fate: Fate, *, action: Action, orcpt: str | None, retry_until: float | None = None) -> Block:
+    """The fields of a member behind an alias. Diagnostic-Code and Remote-MTA only where a server said something."""
+    return Block(
+        final=fate.address,
+        action=action,
+        status=fate.status if _STATUS.match(fate.status) else _status_of(fate.code),
+        orcpt=orcpt,
+        said=reply(fate),
+        diagnostic=f"smtp; {reply(fate)}" if fate.code else "",
+        remote=fate.hop if fate.code and _HOST.match(fate.hop) else "",
+        last_attempt=fate.at,
+        retry_until=retry_until,
+    )
+
+
+def reply(fate: Fate) -> str:
+    """A reply as one reads it, "550 5.1.1 No such user"."""
+    text = fate.text if not fate.status or fate.text.startswith(fate.status) else f"{fate.status} {fate.text}"
+    return mime.clean(f"{fate.code} {text}" if fate.code else text, 500)
+
+
+def _status_of(code: int) -> str:
+    return f"{code // 100}.0.0" if code // 100 in (4, 5) else "5.0.0"
+
+
+def build(dsn: Dsn) -> Content:
+    """The report. The same facts give the same octets."""
+    eight_bit = (
+        not dsn.to.isascii()
+    )  # such an address is reached through SMTPUTF8 alone, which has 8BITMIME (RFC 6531 3.1)
+    parts = [
+        mime.part(
+            "text/plain; charset=utf-8",
+            _text(dsn).encode("utf-8", "replace"),
+            description="Report",
+            eight_bit=eight_bit,
+        ),
+        _status_part(dsn, eight_bit),
+    ]
+    if (returned := _returned_part(dsn.returned, eight_bit)) is not None:
+        parts.append(returned)
+    return mime.multipart(_headers(dsn), "multipart/report; report-type=delivery-status", parts)
+
+
+# --- header ----------------------------------------------------------------------------------------------------------
+_SUBJECTS = {
+    Action.DELIVERED: "Delivery report: your message to {}",
+    Action.EXPANDED: "Delivery report: your message to {}",
+    Action.RELAYED: "Delivery report: your message to {}",
+    Action.FAILED: "Undelivered: your message to {}",
+    Action.DELAYED: "Delayed: your message to {}",
+}
+
+
+def _headers(dsn: Dsn) -> list[str]:
+    """The header, ASCII but for a UTF-8 `To`. Auto-Submitted keeps other programs from answering (RFC 3834 5)."""
+    headers = [
+        f"From: Mail Delivery System <MAILER-DAEMON@{mime.clean(dsn.hostname)}>",
+        f"To: <{dsn.to}>",
+        mime.header("Subject", _SUBJECTS[dsn.action].format(dsn.address)),
+        f"Date: {mime.date(dsn.at)}",
+        f"Message-ID: <{dsn.id}@{mime.clean(dsn.hostname)}>",
+        "Auto-Submitted: auto-replied",
+    ]
+    if original := mime.identifier(dsn.message_id):
+        headers += [f"In-Reply-To: {original}", f"References: {original}"]
+    return headers
+
+
+# --- for people ------------------------------------------------------------------------------------------------------
+_STORY = {
+    Action.DELIVERED: "Your message has reached {}. A copy is on its way to everyone there who is to get one.",
+    Action.EXPANDED: (
+        "Your message has reached {} and was passed on to everyone behind that address. "
+        "If a copy cannot be delivered, another message may tell you so."
+    ),
+    Action.RELAYED: (
+        "Your message has reached {} and was handed on. The servers that it was handed to were not asked for reports of their own, "
+        "so none will say that it has arrived."
+    ),
+    Action.FAILED: "Your message to {} could not be delivered to everyone behind that address. It will not be tried again for:",
+    Action.DELAYED: (
+        "Your message to {} has not reached everyone behind that address yet. You need not send it again: delivery is tried until {}. "
+        "Still waiting:"
+    ),
+}
+_GONE = "Your message to {} could not be delivered: there is no such group any more. Nobody has received it."
+
+
+def _text(dsn: Dsn) -> str:
+    until = next((block.retry_until for block in dsn.blocks if block.retry_until is not None), dsn.at)
+    members = [block for block in dsn.blocks if block.final != dsn.address]
+    gone = dsn.action is Action.FAILED and not members
+    story = _GONE if gone else _STORY[dsn.action]
+    told = story.format(mime.clean(dsn.address), mime.date(until))
+    lines = [*textwrap.wrap(told, 72, break_long_words=False, break_on_hyphens=False), ""]
+    for block in members:
+        lines += [f"  {mime.clean(block.final)}", f"    {mime.clean(block.said or block.status, 500)}", ""]
+    lines += [f"  {name:<10}{value}" for name, value in _about(dsn) if value]
+    return mime.CRLF.join(
+        (*lines, "", f"This is an automatic report by {mime.clean(dsn.hostname)}. It needs no answer.", "")
+    )
+
+
+def _about(dsn: Dsn) -> tuple[tuple[str, str], ...]:
+    return (
+        ("Subject:", mime.clean(dsn.subject, 200)),
+        ("Received:", mime.date(dsn.arrived_at)),
+        ("Message:", mime.identifier(dsn.message_id)),
+    )
+
+
+# --- for programs ----------------------------------------------------------------------------------------------------
+def _status_part(dsn: Dsn, eight_bit: bool) -> bytes:
+    """message/delivery-status, or message/global-delivery-status (RFC 6533 4) where it holds anything but ASCII."""
+    groups = [_message_fields(dsn), *(_recipient_fields(block) for block in dsn.blocks)]
+    payload = mime.CRLF.join(mime.CRLF.join((*group, "")) for group in groups).encode("utf-8", "replace")
+    kind = "message/delivery-status" if payload.isascii() else "message/global-delivery-status"
+    return mime.part(kind, payload, description="Delivery status", eight_bit=eight_bit)
+
+
+def _message_fields(dsn: Dsn) -> list[str]:
+    fields = []
+    if dsn.envid:
+        fields.append(f"Original-Envelope-Id: {decode_xtext(dsn.envid)}")
+    return [*fields, f"Reporting-MTA: dns; {mime.clean(dsn.hostname)}", f"Arrival-Date: {mime.date(dsn.arrived_at)}"]
+
+
+def _recipient_fields(block: Block) -> list[str]:
+    fields = []
+    if original := original_recipient(block.orcpt):
+        fields.append(f"Original-Recipient: {original}")
+    final = mime.clean(block.final, 600)
+    fields += [
+        f"Final-Recipient: {'rfc822' if final.isascii() else 'utf-8'}; {final}",
+        f"Action: {block.action.value}",
+        f"Status: {block.status}",
+    ]
+    if block.remote:
+        fields.append(f"Remote-MTA: dns; {block.remote}")
+    if block.diagnostic:
+        fields.append(f"Diagnostic-Code: {mime.clean(block.diagnostic, 520)}")
+    if block.last_attempt is not None:
+        fields.append(f"Last-Attempt-Date: {mime.date(block.last_attempt)}")
+    if block.retry_until is not None:
+        fields.append(f"Will-Retry-Until: {mime.date(block.retry_until)}")
+    return fields
+
+
+def decode_xtext(value: str) -> str:
+    """xtext (RFC 3461 4) in plain. What would decode to anything but printable ASCII stays encoded: "+0D+0A" writes no header of its own."""
+    decoded = _HEX.sub(lambda match: chr(int(match[1], 16)), value)
+    return decoded if decoded.isascii() and decoded.isprintable() else mime.clean(value)
+
+
+def original_recipient(orcpt: str | None) -> str:
+    """ "type; address" for Original-Recipient from ORCPT as received, or "" where there was none or it is malformed."""
+    kind, semicolon, encoded = (orcpt or "").partition(";")
+    if not semicolon or not encoded or not _TYPE.match(kind):
+        return ""
+    address = decode_xtext(encoded) if kind.lower() != "utf-8" else _UNICODE.sub(_character, encoded)
+    return f"{kind}; {address}" if address.isprintable() and len(address) <= 600 else ""
+
+
+def _character(match: re.Match[str]) -> str:
+    """A character of RFC 6533's utf-8-addr-xtext; one that is none, or no text, makes the address unprintable and is so left out."""
+    number = int(match[1], 16)
+    return chr(number) if number < 0x110000 and not 0xD800 <= number < 0xE000 else "\0"
+
+
+# --- the original ----------------------------------------------------------------------------------------------------
+def _returned_part(returned: Returned, eight_bit: bool) -> bytes | None:
+    """The original, where it may travel as it is; else its header section; else nothing (the part is optional, RFC 6522 3)."""
+    whole = returned.whole
+    if whole and mime.fits(whole) and (eight_bit or whole.isascii() or not _is_utf8_head(whole)):
+        kind = "message/global" if _is_utf8_head(whole) else "message/rfc822"
+        return mime.part(kind, whole, description="Your message", eight_bit=True, opaque=True)
+    if not returned.head:
+        return None
+    kind = "message/global-headers" if _is_utf8_head(returned.head) else "text/rfc822-headers"
+    return mime.part(kind, returned.head, description="Header of your message", eight_bit=eight_bit)
+
+
+def _is_utf8_head(message: bytes) -> bool:
+    """Whether the header section is of the kind of RFC 6532: more than ASCII, and UTF-8 (old 8-bit headers are not)."""
+    head = message.partition(b"\r\n\r\n")[0]
+    if head.isascii():
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def head_from_fields(*, message_id: str, subject: str, author: str) -> bytes:
+    """A header section made of what the ledger keeps, for originals whose octets are no longer at hand."""
+    lines = [f"From: {mime.clean(author)}"] if author else []
+    lines += [mime.header("Subject", subject)] if subject else []
+    lines += [f"Message-ID: {known}"] if (known := mime.identifier(message_id)) else []
+    return (mime.CRLF.join((*lines, ""))).encode("utf-8", "replace") if lines else b""
+
+
+def blocks_of_fates(
+    fates: Sequence[Fate], *, action: Action, orcpt: str | None, retry_until: float | None = None
+) -> tuple[Block, ...]:
+    """One block a member, in the order of their addresses, so that repeats are identical."""
+    return tuple(
+        block_of_fate(fate, action=action, orcpt=orcpt, retry_until=retry_until)
+        for fate in sorted(fates, key=lambda each: each.address)
+    )

@@ -1,0 +1,444 @@
+"""The reporter's journey over in-memory ports: what is filed, who is told, and that repeating any of it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from services.reporter.story import Reporter
+from shared.bus import BusUnavailable, Outgoing
+from shared.ledger import LedgerUnavailable
+from shared.messages import (
+    BodyRef,
+    DeliveryKind,
+    Lane,
+    Refused,
+    Signal,
+    SignalExpanded,
+    State,
+    TargetKind,
+    Undecodable,
+    encode,
+)
+from shared.replies import TransientError
+from shared.topology import Queue
+from tests.reporter.doubles import until
+from tests.reporter.rfc3464 import Status
+from tests.reporter.world import (
+    AUTHOR,
+    GROUP,
+    MEMBERS,
+    NOW,
+    OWNERS,
+    World,
+    attempted,
+    expanded,
+    fate,
+    octets,
+    record,
+    target,
+)
+
+
+async def told(world: World, post: Any, aim: Any, message: Any, *, verdict: str = "open") -> None:
+    world.ledger.open(post, aim, verdict=verdict)
+    await world.handle(message)
+
+
+# --- reports ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("settings", "action"),
+    [
+        ({"report": True}, "delivered"),
+        ({"notify": ("SUCCESS",)}, "delivered"),
+        ({"report": True, "envelope": "alias"}, "expanded"),
+        ({"notify": ("SUCCESS",), "envelope": "alias"}, "relayed"),
+    ],
+)
+async def test_a_complete_fan_out_is_reported_once_to_the_envelope_sender(
+    settings: dict[str, Any], action: str
+) -> None:
+    world, post = World(), record(envid="E1")
+    await told(world, post, target(orcpt="rfc822;Office@example.test", **settings), expanded(post))
+    (delivery,) = world.bus.reports
+    assert (delivery.mail_from, delivery.kind, delivery.lane, delivery.attempt) == (
+        "",
+        DeliveryKind.REPORT,
+        Lane.EXPRESS,
+        0,
+    )
+    assert (delivery.hop, [r.address for r in delivery.recipients]) == ("smtp://127.0.0.1:2", [AUTHOR])
+    status = Status(octets(delivery.content))
+    assert status.per_message["original-envelope-id"] == "E1"
+    assert status.recipients == [
+        {
+            "original-recipient": "rfc822; Office@example.test",
+            "final-recipient": "rfc822; Office@example.test",
+            "action": action,
+            "status": "2.1.5",
+        }
+    ]
+    (event,) = world.bus.emitted("report.sent")
+    assert (event["kind"], event["to"], event["post"], event["group"]) == (action, [AUTHOR], post.id, GROUP)
+
+
+async def test_no_report_that_nobody_asked_for() -> None:
+    world, post = World(), record()
+    await told(world, post, target(), expanded(post))
+    assert world.bus.reports == []
+    assert world.bus.emitted("post.expanded")
+
+
+async def test_the_report_waits_for_the_last_share_of_a_large_fan_out() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target(report=True))
+    for index in (2, 0, 1):
+        assert world.bus.reports == []
+        await world.handle(expanded(post, members=(f"m{index}@x.test",), index=index, of=3))
+    assert len(world.bus.reports) == 1
+    (event,) = world.bus.emitted("post.expanded")
+    assert (event["recipients"], event["suppressed"]) == (3, 3)
+
+
+async def test_a_group_that_is_gone_is_told_to_the_author() -> None:
+    world, post = World(), record()
+    await told(world, post, target(owners=()), expanded(post, members=()), verdict="gone")
+    (delivery,) = world.bus.reports
+    status = Status(octets(delivery.content))
+    assert (status.recipients[0]["action"], status.recipients[0]["status"]) == ("failed", "5.1.1")
+    assert "no such group" in status.text.replace("\r\n", " ")
+
+
+@pytest.mark.parametrize(("report", "count"), [(True, 1), (False, 0)])
+async def test_a_post_without_recipients_is_delivered_where_asked(report: bool, count: int) -> None:
+    world, post = World(), record()
+    await told(world, post, target(report=report), expanded(post, members=()), verdict="no_recipients")
+    assert [Status(octets(each.content)).recipients[0]["action"] for each in world.bus.reports] == ["delivered"] * count
+
+
+@pytest.mark.parametrize("unreachable", [{"mail_from": ""}, {"parent": "01parent"}])
+@pytest.mark.parametrize("envelope", ["list", "alias"])
+async def test_p5_nothing_is_sent_in_answer_to_the_null_sender_or_a_child_post(
+    unreachable: dict[str, str], envelope: str
+) -> None:
+    world, post = World(), record(**unreachable)
+    aim = target(report=True, notify=("SUCCESS", "FAILURE", "DELAY"), envelope=envelope, owners=())
+    await told(world, post, aim, expanded(post))
+    await world.handle(attempted(post, fate(), fate("late@x.test", State.DEFERRED, at=NOW + 1e6)))
+    assert world.bus.reports == []
+
+
+async def test_each_outcome_twice_makes_one_report_of_the_same_octets() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target(report=True, envelope="alias", notify=("SUCCESS", "FAILURE", "DELAY")))
+    late = fate("late@x.test", State.DEFERRED, at=NOW + 1e6)
+    outcomes = [expanded(post), attempted(post, fate(MEMBERS[1]), fate(MEMBERS[0])), attempted(post, late)]
+    for message in outcomes:
+        await world.handle(message)
+    first, events = world.bus.published[:], world.bus.events[:]
+    assert len(first) == 3
+    again = World()  # another process, with nothing remembered
+    again.ledger = world.ledger
+    again.reporter = Reporter(
+        world_settings(), bus=again.bus, ledger=world.ledger, bodies=world.bodies, directory=world.directory
+    )
+    for message in outcomes:
+        await again.handle(message)
+    assert again.bus.published == first, "the same post ids and octets: the sender's record makes one of them"
+    assert again.bus.events == events
+
+
+def world_settings() -> Any:
+    from shared.settings import Settings
+
+    return Settings(hostname="mx.example.test", next_hop="smtp://127.0.0.1:2")
+
+
+async def test_two_groups_of_one_post_are_two_reports_and_one_acceptance() -> None:
+    world, post = World(), record()
+    world.ledger.open(
+        post, target(report=True), target(group="board@example.test", recipient="board@example.test", report=True)
+    )
+    await world.handle(expanded(post))
+    await world.handle(expanded(post, group="board@example.test"))
+    await world.handle(expanded(post))
+    assert len({each.post_id for each in world.bus.reports}) == 2
+    accepted = world.bus.emitted("post.accepted")
+    assert len(accepted) == 1
+    assert accepted[0]["groups"] == ["board@example.test", GROUP]
+
+
+async def test_an_owner_address_opened_after_its_posts_group_is_found() -> None:
+    world, post = World(), record()
+    owner = "office-owner@example.test"
+    await told(world, post, target(), expanded(post))
+    await told(
+        world,
+        post,
+        target(group=owner, recipient=owner, kind=TargetKind.OWNER, notify=("SUCCESS",)),
+        expanded(post, group=owner),
+    )
+    assert [Status(octets(each.content)).recipients[0]["action"] for each in world.bus.reports] == ["relayed"]
+    assert len(world.bus.emitted("post.accepted")) == 1
+
+
+async def test_the_header_of_a_large_original_comes_back_from_the_body_store() -> None:
+    world = World()
+    whole = b"From: Ana <ana@author.example>\r\nSubject: big\r\n\r\n" + b"x" * 70_000
+    world.bodies.blobs["k"] = (whole, NOW)
+    post = record(size=len(whole), body=BodyRef(key="k", size=len(whole), sha256=b""))
+    await told(world, post, target(report=True), expanded(post))
+    assert (
+        Status(octets(world.bus.reports[0].content)).original == b"From: Ana <ana@author.example>\r\nSubject: big\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ret", "size", "kind"),
+    [
+        ("FULL", 500, "message/rfc822"),
+        ("HDRS", 500, "text/rfc822-headers"),
+        (None, 500, "text/rfc822-headers"),
+        ("FULL", 60_000, "text/rfc822-headers"),
+    ],
+)
+async def test_ret_full_is_kept_for_small_failures_only(ret: str | None, size: int, kind: str) -> None:
+    world = World()
+    whole = b"From: Ana <ana@author.example>\r\n\r\n" + b"x\r\n" * (size // 3)
+    world.bodies.blobs["k"] = (whole, NOW)
+    post = record(ret=ret, size=len(whole), body=BodyRef(key="k", size=len(whole), sha256=b""))
+    await told(world, post, target(envelope="alias", report=True), attempted(post, fate()))
+    await world.handle(expanded(post))
+    failed, success = world.bus.reports
+    assert Status(octets(failed.content)).original_kind == kind
+    assert Status(octets(success.content)).original_kind == "text/rfc822-headers", "RFC 3461 4.3: FULL is for failures"
+
+
+async def test_a_body_that_has_gone_holds_no_report_back() -> None:
+    world, post = World(), record(size=9, body=BodyRef(key="gone", size=9, sha256=b""))
+    await told(world, post, target(report=True), expanded(post))
+    assert b"Subject: Plan for Monday" in Status(octets(world.bus.reports[0].content)).original
+
+
+async def test_a_utf8_author_is_reached_with_smtputf8_and_an_ascii_one_without() -> None:
+    world = World()
+    for sender, utf8 in (("ана@author.example", True), (AUTHOR, False)):
+        post = record(mail_from=sender, id=f"01{utf8}")
+        await told(world, post, target(report=True, recipient="офис@example.test"), expanded(post))
+        assert world.bus.reports[-1].smtputf8 is utf8
+        assert Status(octets(world.bus.reports[-1].content)).kind == "message/global-delivery-status"
+
+
+async def test_reports_take_the_route_of_their_recipients_domain() -> None:
+    world, post = World(routes="author.example=lmtp://127.0.0.1:3"), record()
+    await told(world, post, target(report=True), expanded(post))
+    assert world.bus.reports[0].hop == "lmtp://127.0.0.1:3"
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+async def test_p9_failures_of_a_list_go_to_its_owners_and_name_nobody_to_the_author() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target(report=True, notify=("SUCCESS", "FAILURE", "DELAY")))
+    await world.handle(expanded(post))
+    await world.handle(attempted(post, fate(MEMBERS[0]), fate(MEMBERS[1], State.DEFERRED, at=NOW + 1e6)))
+    to_author = [each for each in world.bus.reports if any(r.address == AUTHOR for r in each.recipients)]
+    to_owners = [each for each in world.bus.reports if each not in to_author]
+    assert len(to_author) == 1
+    for member in MEMBERS:
+        assert member.encode() not in octets(to_author[0].content)
+    assert [(each.mail_from, each.kind) for each in to_owners] == [("", DeliveryKind.REPORT)]
+    assert tuple(r.address for r in to_owners[0].recipients) == OWNERS
+    notice = octets(to_owners[0].content).decode()
+    assert "boris@gmail.test" in notice
+    assert "550 5.1.1" in notice
+    assert "vera@other.test" not in notice, "deferred is not failed"
+    assert "To: <office-owner@example.test>" in notice
+    assert not any(owner in notice for owner in OWNERS), "owners do not learn each other's addresses"
+
+
+async def test_one_notice_for_all_failures_of_an_attempt() -> None:
+    world, post = World(), record()
+    await told(
+        world,
+        post,
+        target(),
+        attempted(post, *(fate(f"m{n}@x.test") for n in range(500)), fate("ok@x.test", State.DELIVERED)),
+    )
+    (delivery,) = world.bus.reports
+    text = octets(delivery.content).decode()
+    assert "500 members of office@example.test did not get a message" in text
+    assert "... and 300 more" in text
+    assert len(world.bus.emitted("delivery.failed")) == 500
+
+
+async def test_owners_behind_two_next_hops_are_two_deliveries_of_one_report() -> None:
+    world, post = World(routes="owner.test=lmtp://127.0.0.1:3"), record()
+    await told(world, post, target(), attempted(post, fate()))
+    assert {each.hop: [r.address for r in each.recipients] for each in world.bus.reports} == {
+        "smtp://127.0.0.1:2": [OWNERS[0]],
+        "lmtp://127.0.0.1:3": [OWNERS[1]],
+    }
+    assert len({each.post_id for each in world.bus.reports}) == 1
+    assert len(world.bus.emitted("report.sent")) == 1
+
+
+@pytest.mark.parametrize(
+    ("owners", "domain", "own", "expected"),
+    [
+        (OWNERS, "pm@example.test", "root@site.test", OWNERS),
+        ((), "pm@example.test", "root@site.test", ("pm@example.test",)),
+        ((), "", "root@site.test", ("root@site.test",)),
+        ((), "", "", None),
+        (("Boris@Gmail.test",), "", "root@site.test", ("root@site.test",)),  # the dead member is the only owner
+        (("bad\r\nBcc: x@y.test",), "", "", None),
+    ],
+)
+async def test_who_looks_after_a_group(
+    owners: tuple[str, ...], domain: str, own: str, expected: tuple[str, ...] | None
+) -> None:
+    world, post = World(domain_postmaster=domain, postmaster=own), record()
+    await told(world, post, target(owners=owners), attempted(post, fate("boris@gmail.test")))
+    assert [tuple(r.address for r in each.recipients) for each in world.bus.reports] == ([expected] if expected else [])
+    assert len(world.bus.emitted("delivery.failed")) == 1, "the event goes out whoever is told"
+
+
+async def test_failures_of_an_alias_are_the_authors_own_bounces() -> None:
+    world, post = World(), record()
+    await told(world, post, target(envelope="alias"), attempted(post, fate(MEMBERS[1]), fate(MEMBERS[0])))
+    (delivery,) = world.bus.reports
+    assert [r.address for r in delivery.recipients] == [AUTHOR]
+    assert [fields["action"] for fields in Status(octets(delivery.content)).recipients] == ["failed", "failed"]
+
+
+async def test_two_failed_attempts_of_an_alias_are_two_reports() -> None:
+    world, post = World(), record()
+    await told(world, post, target(envelope="alias"), attempted(post, fate(MEMBERS[0])))
+    await world.handle(attempted(post, fate(MEMBERS[1])))
+    assert len({each.post_id for each in world.bus.reports}) == 2
+
+
+async def test_failures_in_an_alias_inside_another_group_go_to_its_owners() -> None:
+    world, post = World(), record(parent="01parent")
+    await told(world, post, target(envelope="alias", notify=("NEVER",)), attempted(post, fate()))
+    assert tuple(r.address for r in world.bus.reports[0].recipients) == OWNERS
+
+
+@pytest.mark.parametrize("kind", [DeliveryKind.REPORT, DeliveryKind.FORWARD])
+async def test_p5_the_failure_of_a_report_or_forward_is_told_to_nobody(kind: DeliveryKind) -> None:
+    world = World()
+    await world.handle(attempted(record(), fate(), kind=kind))
+    assert (world.bus.published, world.bus.events, world.ledger.asked) == ([], [], 0)
+
+
+async def test_a_delay_is_told_once_to_an_author_who_asked() -> None:
+    world, post = World(delay_warning="1h"), record()
+    world.ledger.open(post, target(envelope="alias", notify=("FAILURE", "DELAY")))
+    for at in (60.0, 3599.0, 3600.0, 7200.0):
+        await world.handle(attempted(post, fate(state=State.DEFERRED, at=NOW + at)))
+    assert len(world.bus.reports) == 2
+    assert len({each.post_id for each in world.bus.reports}) == 1, "one report for the sender's record"
+    status = Status(octets(world.bus.reports[0].content))
+    assert status.recipients[0]["action"] == "delayed"
+    assert status.recipients[0]["will-retry-until"]
+
+
+async def test_p10_a_post_that_is_attempted_often_is_asked_for_once() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target())
+    for number in range(50):
+        await world.handle(attempted(post, fate(f"m{number}@x.test", State.DEFERRED)))
+        await world.handle(attempted(post, fate(f"n{number}@x.test", State.DELIVERED)))
+    assert world.ledger.asked == 1
+
+
+# --- refusals, signals, trouble --------------------------------------------------------------------------------------
+async def test_a_refusal_is_filed_and_announced() -> None:
+    world = World()
+    refused = Refused(group=GROUP, mail_from=AUTHOR, code=550, status="5.7.1", text="no", ip="192.0.2.1", at=NOW)
+    await world.handle(refused)
+    await world.handle(refused)
+    assert world.ledger.refusals == [refused, refused]
+    first, second = world.bus.emitted("post.refused")
+    assert first == second
+    assert (first["group"], first["code"], first["at"]) == (GROUP, 550, "2026-11-23T12:00:00Z")
+
+
+def signal() -> Signal:
+    return Signal(
+        id="01signal", group=GROUP, text="здравей", origin="monitor", sent_at=NOW, title="t", link="https://x.test/"
+    )
+
+
+async def test_a_signal_is_one_event_a_member() -> None:
+    world = World()
+    members = tuple(f"m{number}@x.test" for number in range(250))
+    await world.handle(SignalExpanded(signal=signal(), members=members))
+    events = world.bus.emitted("signal.delivered")
+    assert [event["member"] for event in events] == list(members)
+    assert len({event["id"] for event in events}) == 250
+    assert {(event["signal"], event["text"], event["title"], event["link"], event["origin"]) for event in events} == {
+        ("01signal", "здравей", "t", "https://x.test/", "monitor")
+    }
+    assert world.bus.emitted("signal.suppressed") == []
+
+
+async def test_a_suppressed_signal_says_why_and_how_many_were_spared() -> None:
+    world = World()
+    await world.handle(SignalExpanded(signal=signal(), suppressed="disabled", spared=7))
+    (event,) = world.bus.emitted("signal.suppressed")
+    assert (event["reason"], event["group"], event["origin"], event["spared"]) == ("disabled", GROUP, "monitor", 7)
+    assert world.bus.emitted("signal.delivered") == []
+
+
+async def test_what_is_no_outcome_is_undecodable() -> None:
+    with pytest.raises(Undecodable):
+        await World().handle(signal())
+
+
+async def test_a_post_or_target_that_is_not_in_the_ledger_is_trouble_that_may_pass() -> None:
+    world, post = World(), record()
+    for message in (expanded(post), attempted(post, fate())):
+        with pytest.raises(TransientError):
+            await world.handle(message)
+    world.ledger.open(post, target(group="other@example.test"))
+    with pytest.raises(TransientError):
+        await world.handle(attempted(post, fate()))
+    world.ledger.open(post, target())
+    await world.handle(attempted(post, fate()))
+    assert len(world.bus.reports) == 1
+
+
+async def test_trouble_of_the_ledger_or_the_bus_is_the_workers_to_retry() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target(report=True))
+    world.ledger.away = True
+    with pytest.raises(LedgerUnavailable):
+        await world.handle(expanded(post))
+    world.ledger.away = False
+    world.bus.refuse = 1  # an event; then, the second time, the next
+    with pytest.raises(BusUnavailable):
+        await world.handle(SignalExpanded(signal=signal(), members=("a@x.test", "b@x.test")))
+    assert len(world.bus.emitted("signal.delivered")) == 1, "the others were in flight and are not given up"
+    with pytest.raises(BusUnavailable):
+        world.bus.refuse = 1
+        await world.handle(expanded(post))
+    assert world.bus.reports == []
+    await world.handle(expanded(post))
+    assert len(world.bus.reports) == 1
+
+
+async def test_f7_the_running_reporter_works_acks_and_stops() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target(report=True))
+    for payload in (encode(expanded(post)), encode(attempted(post, fate())), b"\xc1 no message", encode(signal())):
+        await world.bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=payload))
+    published = len(world.bus.published)
+    running = asyncio.create_task(world.reporter.run())
+    await until(lambda: world.bus.acked[Queue.OUTCOMES] == 2 and world.bus.acked[Queue.PARKED] == 2)
+    world.reporter.stop()
+    await asyncio.wait_for(running, 10)
+    assert len(world.bus.published) - published == 2, "a report to the author, a notice to the owners"
+    filed = sorted((queue, payload) for queue, _, payload, _ in world.ledger.parked_rows.values())
+    assert filed == sorted([("outcomes", b"\xc1 no message"), ("outcomes", encode(signal()))])

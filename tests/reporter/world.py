@@ -1,0 +1,109 @@
+"""A reporter over in-memory ports, and short ways to write what happens to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.reporter.story import Reporter
+from shared.groups import Domain
+from shared.identity import new_id
+from shared.ledger import PostRecord, TargetRecord
+from shared.messages import (
+    Attempted,
+    DeliveryKind,
+    Expanded,
+    Fate,
+    Queued,
+    Reason,
+    State,
+    Suppressed,
+    TargetKind,
+    decode,
+    encode,
+)
+from shared.settings import Settings
+from tests.reporter.doubles import MemoryBodies, MemoryBus, MemoryDirectory, MemoryLedger
+
+NOW = 1_795_435_200.0  # 2026-11-23 12:00 UTC
+GROUP = "office@example.test"
+AUTHOR = "Ana@author.example"
+MEMBERS = ("boris@gmail.test", "vera@other.test")
+OWNERS = ("head@example.test", "deputy@owner.test")
+
+
+class World:
+    """`reporter` and its ports; `handle` sends a message through the wire's own bytes first."""
+
+    def __init__(self, *, domain_postmaster: str = "", **settings: Any) -> None:
+        settings = {"hostname": "mx.example.test", "next_hop": "smtp://127.0.0.1:2", **settings}
+        self.bus, self.ledger, self.bodies = MemoryBus(), MemoryLedger(), MemoryBodies()
+        self.directory = MemoryDirectory(Domain(name="example.test", postmaster=domain_postmaster))
+        self.reporter = Reporter(
+            Settings(**settings), bus=self.bus, ledger=self.ledger, bodies=self.bodies, directory=self.directory
+        )
+
+    async def handle(self, message: Any) -> None:
+        await self.reporter.handle(decode(encode(message)), None)  # type: ignore[arg-type]
+
+
+def record(**changes: Any) -> PostRecord:
+    values: dict[str, Any] = {
+        "id": new_id(NOW),
+        "accepted_at": NOW,
+        "mail_from": AUTHOR,
+        "author": "ana@author.example",
+        "message_id": "<m1@author.example>",
+        "subject": "Plan for Monday",
+        "size": 2000,
+        "ip": "192.0.2.1",
+        "cells": 1,
+        "slices": 1,
+    }
+    return PostRecord(**{**values, **changes})
+
+
+def target(**changes: Any) -> TargetRecord:
+    values: dict[str, Any] = {
+        "group": GROUP,
+        "recipient": "Office@example.test",
+        "kind": TargetKind.GROUP,
+        "owners": OWNERS,
+    }
+    return TargetRecord(**{**values, **changes})
+
+
+def expanded(
+    post: PostRecord, group: str = GROUP, *, members: tuple[str, ...] = MEMBERS, index: int = 0, of: int = 1
+) -> Expanded:
+    return Expanded(
+        post_id=post.id,
+        group=group,
+        index=index,
+        of=of,
+        queued=tuple(Queued(address=address) for address in members),
+        suppressed=(Suppressed(address="ana@author.example", reason=Reason.AUTHOR),) if members else (),
+        at=NOW + 1,
+    )
+
+
+def fate(address: str = MEMBERS[0], state: State = State.FAILED, **changes: Any) -> Fate:
+    values: dict[str, Any] = {
+        "address": address,
+        "state": state,
+        "code": {State.FAILED: 550, State.DEFERRED: 451, State.DELIVERED: 250}[state],
+        "status": {State.FAILED: "5.1.1", State.DEFERRED: "4.2.1", State.DELIVERED: "2.0.0"}[state],
+        "text": f"<{address}>: what the server said",
+        "hop": "mx.gmail.test",
+        "attempt": 0,
+        "at": NOW + 2,
+    }
+    return Fate(**{**values, **changes})
+
+
+def attempted(post: PostRecord, *fates: Fate, group: str = GROUP, kind: DeliveryKind = DeliveryKind.POST) -> Attempted:
+    return Attempted(post_id=post.id, group=group, kind=kind, fates=fates)
+
+
+def octets(content: Any) -> bytes:
+    """A content as it leaves."""
+    return bytes(content.head + content.tail)
