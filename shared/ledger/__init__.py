@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from shared.messages import BodyRef, Expanded, Fate, Reason, State, TargetKind
+from shared.messages import BodyRef, Expanded, Fate, Reason, Refused, State, TargetKind
 from shared.replies import TROUBLE, TransientError
 
 
@@ -182,6 +182,9 @@ class Ledger(Protocol):
     async def file(self, share: Expanded) -> bool:
         """File a share of a fan-out: recipient rows as queued (insert-if-absent) and suppressions. True when the group's fan-out is now complete."""
 
+    async def refused(self, message: Refused) -> None:
+        """Count a refusal in the session by group and day, once however often it is told, and keep the group's last ones."""
+
     async def park(self, queue: str, reason: str, payload: bytes, tries: int, *, unique: str) -> int:
         """Keep a parked message; `unique` makes a repeated filing one row."""
 
@@ -205,6 +208,12 @@ class Ledger(Protocol):
         """Every address of a post, in pages: recipients first, then those left out."""
 
     async def totals(self, post_id: str, group: str = "") -> Totals: ...
+
+    async def refusals(self, group: str, *, limit: int = 100) -> Sequence[Refused]:
+        """The last refusals of a group in the session, newest first."""
+
+    async def refusals_by_day(self, group: str) -> Mapping[str, int]:
+        """How many recipients of a group were refused in the session, by day (UTC, "2026-11-23")."""
 
     async def body_in_use(self, key: str) -> bool:
         """Whether a post that is not finished, or a parked message, still needs this blob."""

@@ -1,0 +1,288 @@
+"""What the ledger's rows hold, and how it is read back. Pure.
+
+Everything here was written by strangers: other servers' replies, addresses, Message-IDs. SQL takes neither NUL nor lone surrogates, an index no
+key of any length; so text is cleaned and keys are bounded here, and one strange recipient cannot spoil the batch that it shares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from shared.address import key
+from shared.ledger import PostRecord, TargetRecord
+from shared.messages import BodyRef, Expanded, Fate, Reason, State, Suppressed, TargetKind
+
+T = TypeVar("T")
+
+STATES: tuple[State, ...] = (State.QUEUED, State.DEFERRED, State.DELIVERED, State.FAILED)
+"""States by the number they are stored as."""
+NUMBERS = {state: number for number, state in enumerate(STATES)}
+FINAL = NUMBERS[State.DELIVERED]
+"""States from this number on are final."""
+
+KEY_LIMIT = 300
+"""Characters of a key: an address has at most 320 octets, a row of an index in PostgreSQL some 2,700."""
+TEXT_LIMIT = 500
+"""Characters kept of a reply."""
+REFERENCES_LIMIT = 50
+"""Message-IDs that are looked at to find the thread: the first, and the nearest."""
+_SMALL = 32767
+
+
+def clean(text: str) -> str:
+    """The text as SQL takes it: no NUL, no lone surrogate."""
+    if "\0" in text:
+        text = text.replace("\0", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def bounded(text: str) -> str:
+    """A text as part of an index: itself, or where it is too long its beginning and a digest."""
+    text = clean(text)
+    if len(text) <= KEY_LIMIT:
+        return text
+    return f"{text[: KEY_LIMIT - 40]}#{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}"
+
+
+def recipient_key(address: str) -> str:
+    """The key a recipient is stored under."""
+    return bounded(key(address))
+
+
+def message_key(message_id: str) -> str:
+    """What a Message-ID is found by: without brackets and white space around it."""
+    return bounded(message_id.strip().removeprefix("<").removesuffix(">").strip())
+
+
+def small(number: int) -> int:
+    """A number that fits a small column."""
+    return max(0, min(number, _SMALL))
+
+
+def via_text(via: Sequence[str], group: str) -> str | None:
+    """A path of groups as stored: lines, the target itself an empty one; so "" is a direct member, and None is no path at all."""
+    return None if not via else "\n".join("" if step == group else clean(step).replace("\n", " ") for step in via)
+
+
+def via_path(text: str | None, group: str) -> tuple[str, ...]:
+    """The path that `via_text` stored."""
+    return () if text is None else tuple(step or group for step in text.split("\n"))
+
+
+def own_address(address: str, stored_key: str) -> str | None:
+    """The address as stored: None where it is its own key."""
+    address = clean(address)
+    return None if address == stored_key else address
+
+
+# --- recipients ------------------------------------------------------------------------------------------------------
+RECIPIENT_COLUMNS = {
+    "post_id": "text",
+    "key": "text",
+    "at": "float8",
+    "next_at": "float8",
+    "state": "int2",
+    "attempts": "int2",
+    "code": "int2",
+    "group_key": "text",
+    "address": "text",
+    "via": "text",
+    "status": "text",
+    "reply": "text",
+    "hop": "text",
+}
+SUPPRESSION_COLUMNS = {
+    "post_id": "text",
+    "key": "text",
+    "group_key": "text",
+    "path": "int8",
+    "at": "float8",
+    "address": "text",
+    "via": "text",
+    "reason": "text",
+}
+
+SqlRow = tuple[object, ...]
+
+
+def fate_row(post_id: str, group: str, fate: Fate) -> SqlRow:
+    """A recipient's row after an attempt. `next_at` stands only where it is tried again: that index holds nothing else."""
+    name = recipient_key(fate.address)
+    return (
+        bounded(post_id),
+        name,
+        fate.at,
+        fate.next_at if fate.state is State.DEFERRED else None,
+        NUMBERS[fate.state],
+        small(fate.attempt + 1),
+        small(fate.code),
+        bounded(group),
+        own_address(fate.address, name),
+        "",  # a direct member, until the reporter says otherwise
+        clean(fate.status)[:TEXT_LIMIT],
+        clean(fate.text)[:TEXT_LIMIT],
+        clean(fate.hop)[:TEXT_LIMIT],
+    )
+
+
+def queued_rows(share: Expanded) -> list[SqlRow]:
+    """The rows of those who get a copy, one for each key."""
+    rows: dict[str, SqlRow] = {}
+    post_id, group = bounded(share.post_id), bounded(share.group)
+    for entry in share.queued:
+        name = recipient_key(entry.address)
+        via = via_text(entry.via, share.group)
+        row = (post_id, name, share.at, None, 0, 0, 0, group, own_address(entry.address, name), via, "", "", "")
+        rows.setdefault(name, row)
+    return list(rows.values())
+
+
+def suppressed_rows(share: Expanded) -> list[SqlRow]:
+    """The rows of those who get none, one for each address, reason and path."""
+    rows = {}
+    post_id, group = bounded(share.post_id), bounded(share.group)
+    for entry in share.suppressed:
+        name = recipient_key(entry.address)
+        path = path_digest(entry)
+        address, via = own_address(entry.address, name), via_text(entry.via, share.group)
+        rows[name, path] = (post_id, name, group, path, share.at, address, via, entry.reason.value)
+    return list(rows.values())
+
+
+def path_digest(entry: Suppressed) -> int:
+    """63 bits that tell the suppressions of one address apart."""
+    text = "\0".join((entry.reason.value, *entry.via)).encode("utf-8", "replace")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
+
+
+def reason_of(text: str) -> Reason | None:
+    """The reason as stored; None for one that a later version wrote."""
+    return Reason(text) if text in Reason.__members__.values() else None
+
+
+# --- posts and targets -----------------------------------------------------------------------------------------------
+class Detail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The part of a target's record that is read back as a whole and never searched."""
+
+    recipient: str
+    kind: TargetKind = TargetKind.GROUP
+    fingerprint: bytes | None = None
+    references: tuple[str, ...] = ()
+    notify: tuple[str, ...] | None = None
+    orcpt: str | None = None
+    report: bool = False
+    envelope: Literal["list", "alias"] = "list"
+    owners: tuple[str, ...] = ()
+
+
+POST_COLUMNS = {
+    "id": "text",
+    "accepted_at": "float8",
+    "size": "int8",
+    "body_size": "int8",
+    "cells": "int4",
+    "slices": "int4",
+    "mail_from": "text",
+    "author": "text",
+    "message_id": "text",
+    "message_key": "text",
+    "subject": "text",
+    "ip": "text",
+    "envid": "text",
+    "ret": "text",
+    "parent": "text",
+    "body_key": "text",
+    "body_sha256": "text",
+}
+TARGET_COLUMNS = {
+    "post_id": "text",
+    "group_key": "text",
+    "position": "int4",
+    "verdict": "text",
+    "token": "text",
+    "thread_author": "text",
+    "detail": "text",
+}
+
+
+def post_row(post: PostRecord) -> SqlRow:
+    """A post as stored."""
+    body = post.body
+    return (
+        bounded(post.id),
+        post.accepted_at,
+        post.size,
+        body.size if body else None,
+        post.cells,
+        post.slices,
+        clean(post.mail_from),
+        clean(post.author),
+        clean(post.message_id)[:1000],
+        message_key(post.message_id),
+        clean(post.subject)[:TEXT_LIMIT],
+        clean(post.ip),
+        None if post.envid is None else clean(post.envid),
+        post.ret,
+        None if post.parent is None else clean(post.parent),
+        bounded(body.key) if body else None,
+        body.sha256.hex() if body else None,
+    )
+
+
+def post_record(get: Mapping[str, Any]) -> PostRecord:
+    """The post that a row of `posts` holds, by column."""
+    body = None
+    if get["body_key"] is not None:
+        body = BodyRef(key=get["body_key"], size=get["body_size"], sha256=bytes.fromhex(get["body_sha256"]))
+    plain = {name: get[name] for name in PostRecord.__struct_fields__ if name != "body"}
+    return PostRecord(**plain, body=body)
+
+
+def target_row(post: PostRecord, position: int, target: TargetRecord, verdict: str, thread_author: str) -> SqlRow:
+    """A target as stored."""
+    detail = Detail(
+        recipient=clean(target.recipient),
+        kind=target.kind,
+        fingerprint=target.fingerprint,
+        references=tuple(clean(reference)[:1000] for reference in nearest(target.references)),
+        notify=target.notify,
+        orcpt=None if target.orcpt is None else clean(target.orcpt),
+        report=target.report,
+        envelope=target.envelope,
+        owners=tuple(clean(owner) for owner in target.owners),
+    )
+    text = msgspec.json.encode(detail).decode()
+    return (bounded(post.id), bounded(target.group), position, verdict, bounded(target.token), thread_author, text)
+
+
+def target_record(group: str, token: str, detail: str) -> TargetRecord:
+    """The target that a row holds."""
+    rest = msgspec.json.decode(detail, type=Detail)
+    return TargetRecord(group=group, token=token, **{name: getattr(rest, name) for name in Detail.__struct_fields__})
+
+
+def nearest(references: Sequence[str]) -> tuple[str, ...]:
+    """The Message-IDs that are looked at: all, or the first and the nearest ones of a long list."""
+    if len(references) <= REFERENCES_LIMIT:
+        return tuple(references)
+    return (references[0], *references[1 - REFERENCES_LIMIT :])
+
+
+# --- many at once ----------------------------------------------------------------------------------------------------
+def waves(items: Iterable[tuple[Iterable[Hashable], T]]) -> list[list[T]]:
+    """Items in as few groups as it takes that no key is twice in a group; what shares a key keeps its order."""
+    groups: list[list[T]] = []
+    reached: dict[Hashable, int] = {}
+    for names, item in items:
+        own = tuple(names)
+        number = max((reached.get(name, 0) for name in own), default=0)
+        for name in own:
+            reached[name] = number + 1
+        if number == len(groups):
+            groups.append([])
+        groups[number].append(item)
+    return groups

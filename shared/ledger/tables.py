@@ -1,0 +1,200 @@
+"""The tables of the ledger, on the metadata of `shared.database.tables`.
+
+The layout is made for tens of millions of outcomes. Post ids sort by time, so (post_id, key) appends and (key, post_id) lists a person's posts newest
+first; either could be split into partitions by time, for every key of a large table holds the post id. No index of `recipients` names a column
+that changes when a copy is delivered: PostgreSQL then updates the row in place (HOT; the fill factor leaves the room). What repeats is not
+stored: an address that is its own key, a path of one group. What an outsider makes long is shortened before it becomes a key (`rows.bounded`).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Double, Index, Integer, LargeBinary, SmallInteger, Table, Text
+
+from shared.database.tables import Octets, Serial, metadata
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text(), nullable=False)
+
+
+def _key(name: str, *, primary: bool = False) -> Column[str]:
+    return Column(name, Octets, primary_key=primary, nullable=False)
+
+
+def _time(name: str) -> Column[float]:
+    return Column(name, Double(), nullable=False)
+
+
+posts = Table(
+    "posts",
+    metadata,
+    _key("id", primary=True),
+    _time("accepted_at"),
+    Column("size", BigInteger(), nullable=False),
+    Column("body_size", BigInteger(), nullable=True),
+    Column("cells", Integer(), nullable=False),
+    Column("slices", Integer(), nullable=False),
+    _text("mail_from"),
+    _text("author"),
+    _text("message_id"),
+    _key("message_key"),
+    _text("subject"),
+    _text("ip"),
+    Column("envid", Text(), nullable=True),
+    Column("ret", Text(), nullable=True),
+    Column("parent", Text(), nullable=True),
+    Column("body_key", Octets, nullable=True),
+    Column("body_sha256", Text(), nullable=True),
+    Index("ix_posts_message_key", "message_key"),
+    Index("ix_posts_accepted_at", "accepted_at"),
+)
+Index(
+    "ix_posts_body_key",
+    posts.c.body_key,
+    postgresql_where=posts.c.body_key.is_not(None),
+    sqlite_where=posts.c.body_key.is_not(None),
+)
+
+post_groups = Table(
+    "post_groups",
+    metadata,
+    _key("post_id", primary=True),
+    _key("group_key", primary=True),
+    Column("position", Integer(), nullable=False),
+    _text("verdict"),
+    _key("token"),
+    _text("thread_author"),
+    _text("detail"),
+    Index("ix_post_groups_group_key_post_id", "group_key", "post_id"),
+    comment="A target of a post; detail is the rest of its record, as JSON",
+)
+Index(
+    "ix_post_groups_token",
+    post_groups.c.token,
+    postgresql_where=post_groups.c.token != "",
+    sqlite_where=post_groups.c.token != "",
+)
+
+fingerprints = Table(
+    "fingerprints",
+    metadata,
+    _key("fingerprint", primary=True),
+    _key("post_id"),
+    _time("at"),
+    Index("ix_fingerprints_at", "at"),
+    comment="What a post is (hexadecimal), known for a week: whoever comes second is a repetition",
+)
+
+recipients = Table(
+    "recipients",
+    metadata,
+    _key("post_id", primary=True),
+    _key("key", primary=True),
+    _time("at"),
+    Column("next_at", Double(), nullable=True),
+    Column("state", SmallInteger(), nullable=False),
+    Column("attempts", SmallInteger(), nullable=False),
+    Column("code", SmallInteger(), nullable=False),
+    _key("group_key"),
+    Column("address", Text(), nullable=True),
+    Column("via", Text(), nullable=True),
+    _text("status"),
+    _text("reply"),
+    _text("hop"),
+    Index("ix_recipients_key_post_id", "key", "post_id"),
+    sqlite_with_rowid=False,
+    postgresql_with={"fillfactor": 85},
+    comment="Who gets a copy. state: 0 queued, 1 deferred, 2 delivered, 3 failed; address: NULL where it is the key",
+)
+Index(
+    "ix_recipients_next_at",
+    recipients.c.next_at,
+    postgresql_where=recipients.c.next_at.is_not(None),
+    sqlite_where=recipients.c.next_at.is_not(None),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    _key("post_id", primary=True),
+    _key("key", primary=True),
+    _key("group_key", primary=True),
+    Column("path", BigInteger(), primary_key=True, autoincrement=False, nullable=False),
+    _time("at"),
+    Column("address", Text(), nullable=True),
+    Column("via", Text(), nullable=True),
+    _text("reason"),
+    Index("ix_suppressions_key_post_id", "key", "post_id"),
+    sqlite_with_rowid=False,
+    comment="Who gets none. path: a digest of reason and path of groups, for one address may be left out on several",
+)
+
+slices = Table(
+    "slices",
+    metadata,
+    _key("post_id", primary=True),
+    _key("group_key", primary=True),
+    Column("number", Integer(), primary_key=True, autoincrement=False, nullable=False),
+    Column("parts", Integer(), nullable=False),
+    Column("announced", Integer(), nullable=False),
+    sqlite_with_rowid=False,
+    comment="The shares of a fan-out that are filed; announced: how many addresses the expander said",
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    _key("post_id", primary=True),
+    Column("cell", Integer(), primary_key=True, autoincrement=False, nullable=False),
+    _key("hop", primary=True),
+    _key("owner"),
+    _time("until"),
+    Index("ix_claims_owner", "owner"),
+    comment="What senders are at; until is by the database's own clock",
+)
+
+parked = Table(
+    "parked",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("tries", Integer(), nullable=False),
+    _time("at"),
+    _text("queue"),
+    _text("reason"),
+    Column("payload", LargeBinary(), nullable=False),
+    Column("mark", Octets, nullable=False, unique=True),
+    sqlite_autoincrement=True,  # a number that a person has noted down is never another message's
+)
+
+parked_bodies = Table(
+    "parked_bodies",
+    metadata,
+    Column("parked_id", Serial, primary_key=True, autoincrement=False),
+    _key("body_key", primary=True),
+    Index("ix_parked_bodies_body_key", "body_key"),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    _key("digest", primary=True),
+    _time("at"),
+    Column("code", SmallInteger(), nullable=False),
+    _key("group_key"),
+    _text("mail_from"),
+    _text("status"),
+    _text("reply"),
+    _text("ip"),
+    Index("ix_refusals_group_key_at", "group_key", "at"),
+    Index("ix_refusals_at", "at"),
+    comment="The last recipients that were refused in the session, a bounded number",
+)
+
+refusal_counts = Table(
+    "refusal_counts",
+    metadata,
+    _key("group_key", primary=True),
+    _key("day", primary=True),
+    Column("refused", BigInteger(), nullable=False),
+    comment="How many recipients of a group were refused on a day (UTC, ISO 8601)",
+)
