@@ -262,8 +262,9 @@ _TOGETHER = {"HIRAGANA": "CJK", "KATAKANA": "CJK", "HANGUL": "CJK", "BOPOMOFO": 
 
 
 def _scripts(text: str) -> set[str]:
-    """The alphabets of a text's letters and of its digits beyond ASCII (a Bengali 4 looks like an 8), by the first word of each
-    character's Unicode name; alphabets that are written together count as one."""
-    marked = [c for c in text if c.isalpha() or (c.isdigit() and not c.isascii())]
+    """The alphabets of a text's letters, of its marks, and of its digits beyond ASCII (a Bengali 4 looks like an 8), by the first
+    word of each character's Unicode name; alphabets that are written together count as one. Marks of no alphabet
+    ("COMBINING ...") count as one of their own: with a letter that they do not compose with, they make no name."""
+    marked = [c for c in text if c.isalpha() or not c.isascii()]
     words = {re.split("[ -]", unicodedata.name(c, "UNKNOWN"), maxsplit=1)[0] for c in marked}
     return {_TOGETHER.get(word, word) for word in words}

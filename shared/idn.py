@@ -18,6 +18,20 @@ MAX_DOMAIN = 255
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _DOTS = frozenset("\u3002\uff0e\uff61\u2024\ufe52")
+_IGNORABLE = frozenset(  # shown as nothing, though Unicode files them as letters and marks
+    [
+        0x034F,
+        0x115F,
+        0x1160,
+        0x17B4,
+        0x17B5,
+        0x3164,
+        0xFFA0,
+        *range(0x180B, 0x1810),
+        *range(0xFE00, 0xFE10),
+        *range(0xE0100, 0xE01F0),
+    ]
+)
 _FORBIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"))
 
 
@@ -42,7 +56,7 @@ def check_characters(text: str) -> None:
     for character in text:
         if character < "\x80":
             continue
-        if unicodedata.category(character) in _FORBIDDEN:
+        if unicodedata.category(character) in _FORBIDDEN or ord(character) in _IGNORABLE:
             raise AddressError(f"invisible or unassigned character U+{ord(character):04X}")
         if character in _DOTS or any(part < "\x80" for part in unicodedata.normalize("NFKC", character)):
             raise AddressError(f"U+{ord(character):04X} only looks like an ASCII character")

@@ -327,6 +327,8 @@ def test_a_bounce_address_fits_and_comes_back(group: str, expected: str) -> None
         "γραφείο",
         "事務所",
         "グループ組",
+        "हिन्दी",
+        "가나",
         "o" * 58,
         "abuse",
         "owner",
@@ -345,7 +347,8 @@ def test_names_that_a_group_may_have(name: str) -> None:
         ".a", "a.", "a..b", "o" * 59, "я" * 30,
         "оffice",  # a Cyrillic о before Latin letters
         "offiсe-2", "pаypal", "αbc", "ｏffice", "o\ufb03ce", "\u212aelvin", "cafe\u0301", "a\u200bb", "a\u202eb", "a²", "১০a",
-        "a৪", "off\nice", "\ud800",
+        "a৪", "x\u0332", "а\u0301", "a\u064eb", "a\ufe0fb", "a\u034fb", "\u115fa", "가\u115f",
+        "off\nice", "\ud800",
     ],
 )  # fmt: skip
 def test_names_that_a_group_may_not_have(name: str) -> None:
