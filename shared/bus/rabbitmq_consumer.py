@@ -47,11 +47,11 @@ def parked_of(headers: dict[str, Any]) -> Parked:
     if isinstance(headers.get(QUEUE_HEADER), str):
         return Parked(queue=headers[QUEUE_HEADER], reason=str(headers.get(REASON_HEADER, "")), tries=tries_of(headers))
     deaths = headers.get("x-death")
-    for death in (
-        deaths if isinstance(deaths, list) else []
-    ):  # the latest first; those of a delay queue are no deaths to us
-        if isinstance(death, dict) and death.get("queue") in _NAMES:
-            return Parked(queue=_NAMES[death["queue"]], reason=_reason(death.get("reason")), tries=tries_of(headers))
+    # The latest death comes first; those of a delay queue are none to us.
+    for death in deaths if isinstance(deaths, list) else []:
+        name = death.get("queue") if isinstance(death, dict) else None
+        if isinstance(name, str) and name in _NAMES:
+            return Parked(queue=_NAMES[name], reason=_reason(death.get("reason")), tries=tries_of(headers))
     first = str(headers.get("x-first-death-queue", ""))
     return Parked(
         queue=_NAMES.get(first, first), reason=_reason(headers.get("x-first-death-reason")), tries=tries_of(headers)

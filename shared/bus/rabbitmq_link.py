@@ -19,6 +19,7 @@ from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from shared import journal
 from shared.bus import BusUnavailable
+from shared.bus.rabbitmq_decoding import install
 
 CONNECT_TIMEOUT = 10.0
 PREPARE_TIMEOUT = 60.0
@@ -29,6 +30,8 @@ HEARTBEAT = "10"
 """Seconds; the library notices a dead peer after three. Its default of 60 means three minutes."""
 
 T = TypeVar("T")
+
+install()
 
 
 def with_heartbeat(url: str) -> str:
