@@ -1,9 +1,10 @@
 """Members as CSV: read as a stream, all or nothing, with the numbers of the lines that are wrong; written so that it can be read again.
 
-A file is `address[,name[,paused[,own_copies]]]`, or lines of `Name <address>`; UTF-8, with or without a BOM, any line ending, a header row
-or none, commas, semicolons (Excel in Bulgaria) or tabs between. A line ends a record: no field of ours has a line break. Pure: bytes in, members out.
+A file is `address[,name[,paused[,own_copies]]]`, or lines of `Name <address>`; UTF-8, with or without a BOM, with a header row or none,
+commas, semicolons (Excel in Bulgaria) or tabs between. A line ends a record: no field of ours has a line break. Pure: bytes in, members
+out.
 
-A cell that a spreadsheet would take for a formula (`=cmd|…`) is written with an apostrophe before it, and the apostrophe is taken off again when read.
+A cell that a spreadsheet would take for a formula (`=cmd|…`) is written with an apostrophe before it, which is taken off again when read.
 """
 
 from __future__ import annotations
