@@ -41,15 +41,18 @@ async def registry() -> AsyncIterator[Registry]:
 @asynccontextmanager
 async def ledger() -> AsyncIterator[Ledger]:
     """The ledger."""
+    from shared.database.engine import open_engine
+    from shared.database.migrate import upgrade
     from shared.ledger.open import open_ledger
 
     loaded = settings()
     _data(loaded)
-    opened = await open_ledger(loaded)
+    engine = open_engine(loaded.effective_database_url)
     try:
-        yield opened
+        await upgrade(engine)
+        yield open_ledger(loaded, engine)
     finally:
-        await opened.close()
+        await engine.dispose()
 
 
 @asynccontextmanager

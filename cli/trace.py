@@ -32,6 +32,10 @@ STATES = {
 }
 
 
+COLUMNS = ("address", "what happened", "when", "reply or path")
+TABLE_ROWS = 1000
+
+
 async def trace(
     what: str = "",
     *,
@@ -99,8 +103,14 @@ async def show_posts(ledger: Ledger, posts: Sequence[PostSummary], recipient: st
     """The posts with every address, for people."""
     for post in posts:
         _head(post)
+        cells: list[Sequence[str]] = []
         async for page in ledger.trace(post.record.id, recipient=recipient):
-            print_table("", ("address", "what happened", "when", "reply or path"), [_cells(row) for row in page])
+            cells.extend(_cells(row) for row in page)
+            if len(cells) >= TABLE_ROWS:  # a table is laid out as a whole: a million rows go out in pieces
+                print_table("", COLUMNS, cells)
+                cells.clear()
+        if cells:
+            print_table("", COLUMNS, cells)
         say("")
 
 

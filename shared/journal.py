@@ -46,7 +46,7 @@ def configure(level: str, form: str) -> None:
     ]
     number = logging.getLevelNamesMapping()[level.upper()]
     renderer: Any = (
-        structlog.dev.ConsoleRenderer()
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=12)
         if form == "console"
         else structlog.processors.JSONRenderer(
             serializer=lambda event, **_: msgspec.json.encode(event, enc_hook=str).decode()

@@ -20,6 +20,7 @@ from shared.bodies import Bodies
 from shared.bodies.open import open_bodies
 from shared.bus import Bus
 from shared.bus.open import open_bus
+from shared.database.migrate import SchemaError
 from shared.directory import Directory
 from shared.directory.open import open_directory
 from shared.ledger import Ledger
@@ -67,13 +68,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         secret = effective_secret(settings)
         bus = await _patiently("the bus (HORO_BROKER_URL)", lambda: open_bus(settings.broker_url, settings.data_path))
         stack.push_async_callback(bus.close)
-        directory = await _patiently("the database (HORO_DATABASE_URL)", lambda: open_directory(settings))
-        stack.push_async_callback(directory.close)
-        ledger = await _patiently("the database (HORO_DATABASE_URL)", lambda: open_ledger(settings))
-        stack.push_async_callback(ledger.close)
-        bodies = await _patiently(
-            "the body store (HORO_BODIES_URL)", lambda: open_bodies(settings.bodies_url, settings.data_path)
+        directory = await _patiently(
+            "the database (HORO_DATABASE_URL)", lambda: open_directory(settings, secret=secret)
         )
+        stack.push_async_callback(directory.close)
+        ledger = open_ledger(settings)  # the directory has brought the schema up to date
+        stack.push_async_callback(ledger.close)
+        bodies = await _patiently("the body store (HORO_BODIES_URL)", lambda: _open_bodies(settings))
         stack.push_async_callback(bodies.close)
         yield Parts(
             settings=settings,
@@ -86,6 +87,10 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         )
 
 
+async def _open_bodies(settings: Settings) -> Bodies:
+    return open_bodies(settings.bodies_url, settings.data_path)
+
+
 async def _patiently(what: str, build: Callable[[], Awaitable[T]]) -> T:
     loop = asyncio.get_running_loop()
     end = loop.time() + START_PATIENCE
@@ -93,6 +98,8 @@ async def _patiently(what: str, build: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await build()
+        except (SchemaError, ValueError) as error:
+            raise StartError(f"{what}: {error}") from error
         except TransientError as error:
             if loop.time() + pause > end:
                 raise StartError(
