@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import pytest
 
-from tests.support import mode
+from tests.support import engine, mode
 from tests.support.ports import free_port as _free_port
 from tests.support.ports import release_port
 from tests.support.processes import Processes
@@ -20,18 +20,31 @@ S = TypeVar("S", bound=Server)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of the broker runs once for every version that is to be had."""
+    """A test of the broker runs once for every version that is to be had.
+
+    What servers need is made ready here, at collection: it may take minutes, which the time limit of no test allows for.
+    """
+    if mode.FIXTURES.isdisjoint(metafunc.fixturenames):
+        return
+    try:
+        versions = mode.rabbitmq_versions(mode.ready())
+    except CannotServe:
+        versions = ("none",)  # the fixtures fail, and say why
     if "rabbitmq" in metafunc.fixturenames:
-        versions = mode.rabbitmq_versions(mode.chosen())
         metafunc.parametrize(
             "rabbitmq", versions, ids=[f"rabbitmq-{version}" for version in versions], indirect=True, scope="session"
         )
 
 
+def pytest_unconfigure() -> None:
+    """Whatever was made ready and then not used."""
+    engine.release()
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[mode.Servers]:
     """The servers of this test process; none runs before a test asks for it."""
-    made = mode.Servers(mode.chosen())
+    made = mode.Servers()
     try:
         yield made
     finally:

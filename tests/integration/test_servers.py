@@ -94,15 +94,10 @@ async def test_redis_holds_a_value_and_is_emptied_for_the_next_test(redis_server
         assert await client.get("k") is None
 
 
-@pytest.fixture(params=["rabbitmq", "postgres", "redis_server"])
-def server(request: pytest.FixtureRequest, rabbitmq: RabbitMQ, postgres: PostgreSQL, redis_server: Redis) -> Server:
-    return {"rabbitmq": rabbitmq, "postgres": postgres, "redis_server": redis_server}[request.param]
-
-
-@pytest.mark.server("rabbitmq")
-def test_every_server_stops_starts_freezes_and_dies(server: Server) -> None:
-    """One round for all states, each seen from outside."""
+def _through_every_state(server: Server) -> None:
+    """Stopped, started, frozen, dead, and back: each state seen from outside."""
     url = server.url
+    server.ensure_running()
     assert server.answers()
     server.stop()
     assert not server.answers()
@@ -122,10 +117,40 @@ def test_every_server_stops_starts_freezes_and_dies(server: Server) -> None:
 
 
 @pytest.mark.server("rabbitmq")
-@pytest.mark.parametrize("_again", range(2))
-def test_a_server_left_frozen_or_dead_is_back_for_the_next_test(server: Server, _again: int) -> None:
-    """Whichever of the two runs first leaves it dead, and the other one finds it well."""
-    assert server.answers()
-    server.pause()
-    if isinstance(server, PostgreSQL):
-        server.kill()
+def test_rabbitmq_stops_starts_freezes_and_dies(rabbitmq: RabbitMQ) -> None:
+    _through_every_state(rabbitmq)
+
+
+@pytest.mark.server("postgresql")
+def test_postgresql_stops_starts_freezes_and_dies(postgres: PostgreSQL) -> None:
+    _through_every_state(postgres)
+
+
+@pytest.mark.server("redis")
+def test_redis_stops_starts_freezes_and_dies(redis_server: Redis) -> None:
+    _through_every_state(redis_server)
+
+
+@pytest.mark.server("redis")
+@pytest.mark.parametrize("end", ["frozen", "dead", "stopped", "dead while frozen"])
+def test_a_server_is_back_for_the_next_test_whatever_this_one_leaves(redis_server: Redis, end: str) -> None:
+    """Each leaves the server in another state, and whichever runs next finds it well."""
+    assert redis_server.answers()
+    match end:
+        case "frozen":
+            redis_server.pause()
+        case "dead":
+            redis_server.kill()
+        case "stopped":
+            redis_server.stop()
+        case "dead while frozen":
+            redis_server.pause()
+            redis_server.kill()
+    assert not redis_server.answers()
+
+
+@pytest.mark.server("redis")
+def test_a_frozen_server_can_be_stopped(redis_server: Redis) -> None:
+    redis_server.pause()
+    redis_server.stop()
+    assert not redis_server.runner.running()

@@ -63,7 +63,10 @@ class Server(ABC):
         """Start it, if it does not run, and wait until it answers. Raises RuntimeError with the end of its log."""
         if not self.runner.running():
             self.runner.start()
-        wait_until(self._settled, f"{self} to answer", START_TIMEOUT)
+        try:
+            wait_until(self._settled, f"{self} to answer", START_TIMEOUT)
+        except AssertionError as late:
+            raise RuntimeError(f"{late}; it printed:\n{self.runner.logs()}") from None
         if not self.runner.running():
             raise RuntimeError(f"{self} ended at once:\n{self.runner.logs()}")
 
