@@ -28,9 +28,12 @@ class House:
         self.bodies = settings.pop("bodies", None) or MemoryBodies()
         limits = PATIENT | {name: settings.pop(name) for name in LIMITS if name in settings}
         self.settings = Settings(
-            smtp_listen=f"127.0.0.1:{free_port()}",
-            lmtp_listen=f"127.0.0.1:{free_port()}",
-            **{"hostname": "mx.horo.test", **settings},
+            **{
+                "smtp_listen": f"127.0.0.1:{free_port()}",
+                "lmtp_listen": f"127.0.0.1:{free_port()}",
+                "hostname": "mx.horo.test",
+                **settings,
+            },
         )
         self.limits = msgspec.structs.replace(Limits.of(self.settings), **limits)
         self.ingress = Ingress(
