@@ -2,6 +2,9 @@
 
 Dead letters travel at least once, which needs quorum queues and reject-publish. A user without configure rights (a service in a locked
 down cluster) only checks that everything is there. What exists with other arguments is an error that names it: nothing is deleted here.
+
+For operators of 3.10: do not delete queues or virtual hosts within the first seconds of a broker's start. A dead letter worker that loses its queue
+then takes their supervisor with it (seen on 3.10.8), and the node must be started again before such a queue can be declared.
 """
 
 from __future__ import annotations

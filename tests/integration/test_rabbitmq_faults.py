@@ -19,7 +19,7 @@ from pamqp import encode
 
 from shared.bus import BusUnavailable, Incoming, Outgoing
 from shared.bus.rabbitmq import Rabbitmq
-from shared.topology import DELIVERY_LIMIT, WORK_EXCHANGE, Queue
+from shared.topology import DELAYS, DELIVERY_LIMIT, WORK_EXCHANGE, WORK_QUEUES, Queue
 from tests.support.servers import RabbitMQ
 
 PATIENCE = 90.0
@@ -65,7 +65,34 @@ async def taken(bus: Rabbitmq, queue: Queue) -> Incoming:
         return message
 
 
+AT_LEAST_ONCE = len(WORK_QUEUES) + len(DELAYS)
+"""Queues with a dead letter worker in the broker."""
+
+WORKERS = "[begin sys:get_state(P, 5000), ok end || {_, P, _, _} <- supervisor:which_children(rabbit_fifo_dlx_sup), is_pid(P)]."
+
+
+@pytest.fixture
+async def settled(rabbitmq: RabbitMQ, bus: Rabbitmq) -> AsyncIterator[None]:
+    """After a test that restarted the broker: all dead letter workers are up before the test's virtual host is deleted.
+
+    A worker that loses its queue while it starts crashes, and again when its supervisor starts it; RabbitMQ 3.10's supervisor then gives
+    up for good, and no queue with dead letters at least once can be declared on that node any more.
+    """
+    yield
+
+    def up() -> bool:
+        try:
+            return rabbitmq.ctl("eval", WORKERS).count("ok") >= AT_LEAST_ONCE
+        except RuntimeError:
+            return False
+
+    deadline = time.monotonic() + PATIENCE
+    while not await asyncio.to_thread(up):
+        assert time.monotonic() < deadline, "the dead letter workers did not come up"
+
+
 # --- restarts --------------------------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("end", ["kill", "stop"])
 async def test_p1_p3_a_broker_that_ends_under_load_loses_nothing_it_confirmed(
     rabbitmq: RabbitMQ, bus: Rabbitmq, end: str
@@ -110,6 +137,7 @@ async def test_p1_p3_a_broker_that_ends_under_load_loses_nothing_it_confirmed(
         await asyncio.wait(workers)
 
 
+@pytest.mark.usefixtures("settled")
 async def test_p1_delayed_and_parked_messages_survive_kill_9_of_the_broker(rabbitmq: RabbitMQ, bus: Rabbitmq) -> None:
     await bus.publish(post(b"later", delay=1, tries=1))
     await bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=b"bad"))
