@@ -119,7 +119,7 @@ async def _bus(loaded: Settings) -> None:
 async def _bodies(loaded: Settings) -> None:
     from shared.bodies.open import open_bodies
 
-    async with _closing(await open_bodies(loaded.bodies_url, loaded.data_path)) as opened:
+    async with _closing(open_bodies(loaded.bodies_url, loaded.data_path)) as opened:
         await opened.check()
 
 

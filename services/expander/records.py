@@ -46,7 +46,8 @@ def target_record(post: Post, target: Target, group: Group | None, secret: str) 
         references=policy.references(post.content.head),
         notify=target.notify,
         orcpt=target.orcpt,
-        report=bool(group and group.settings.report_delivery),
+        # P5: what no human wrote gets only the report that it asked for, whatever the switch says
+        report=bool(group and group.settings.report_delivery and not policy.automatic(post.content.head, post.mail_from)),
         envelope=group.settings.envelope if group else "list",
         owners=group.settings.owners if group else (),
     )
