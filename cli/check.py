@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -80,14 +81,15 @@ def _probes(loaded: Settings) -> list[tuple[str, Callable[[], Awaitable[object]]
     if not loaded.cache_url.startswith("memory:"):
         probes.append((f"cache {_value(loaded, 'cache_url')} (works without, slower)", lambda: _cache(loaded)))
     routes = loaded.route_table
-    for hop in dict.fromkeys([routes.default, *routes.exact.values(), *routes.suffix.values()]):
-        probes.append((f"next hop {hop}", lambda hop=hop: _next_hop(hop)))  # type: ignore[misc]
-    for name in ("tls_cert", "tls_key"):
-        if path := getattr(loaded, name):
-            probes.append(
-                (f"{PREFIX}{name.upper()} {path}", lambda path=path: asyncio.to_thread(Path(path).read_bytes))
-            )  # type: ignore[misc]
+    hops = dict.fromkeys([routes.default, *routes.exact.values(), *routes.suffix.values()])
+    probes += [(f"next hop {hop}", partial(_next_hop, hop)) for hop in hops]
+    files = [(name, getattr(loaded, name)) for name in ("tls_cert", "tls_key", "tls_ca")]
+    probes += [(f"{PREFIX}{name.upper()} {path}", partial(_readable, path)) for name, path in files if path]
     return probes
+
+
+async def _readable(path: str) -> None:
+    await asyncio.to_thread(Path(path).read_bytes)
 
 
 async def _tried(probe: Callable[[], Awaitable[object]]) -> str:
@@ -124,7 +126,7 @@ async def _bodies(loaded: Settings) -> None:
 
 
 async def _cache(loaded: Settings) -> None:
-    from shared.directory.cache import ping
+    from shared.directory.cache_ping import ping
 
     await ping(loaded.cache_url)
 

@@ -19,7 +19,7 @@ Changes = Annotated[
 
 
 @app.command
-async def create(name: str, *, set_: Changes = None, json: Json = False) -> None:
+async def create(name: str, /, *, set_: Changes = None, json: Json = False) -> None:
     """Add a domain.
 
     Parameters
@@ -57,7 +57,7 @@ async def list_(*, search: str = "", after: str = "", limit: int = 100, json: Js
 
 
 @app.command(name="set")
-async def set_(name: str, *changes: str, json: Json = False) -> None:
+async def set_(name: str, /, *changes: str, json: Json = False) -> None:
     """Change a domain's settings: postmaster=ADDRESS, disabled=on|off.
 
     Parameters
@@ -73,7 +73,7 @@ async def set_(name: str, *changes: str, json: Json = False) -> None:
 
 
 @app.command
-async def delete(name: str, *, json: Json = False) -> None:
+async def delete(name: str, /, *, json: Json = False) -> None:
     """Delete a domain that has no groups.
 
     Parameters

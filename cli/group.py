@@ -24,7 +24,7 @@ Changes = Annotated[
 
 
 @app.command
-async def create(address: str, *, member: Members = None, set_: Changes = None, json: Json = False) -> None:
+async def create(address: str, /, *, member: Members = None, set_: Changes = None, json: Json = False) -> None:
     """Create a group; a domain that is missing is added.
 
     Parameters
@@ -39,7 +39,7 @@ async def create(address: str, *, member: Members = None, set_: Changes = None, 
 
 
 @app.command
-async def show(address: str, *, json: Json = False) -> None:
+async def show(address: str, /, *, json: Json = False) -> None:
     """Show a group's settings and its first members.
 
     Parameters
@@ -92,7 +92,7 @@ async def list_(*, domain: str = "", search: str = "", after: str = "", limit: i
 
 
 @app.command(name="set")
-async def set_(address: str, *changes: str, json: Json = False) -> None:
+async def set_(address: str, /, *changes: str, json: Json = False) -> None:
     """Change a group's settings.
 
     Parameters
@@ -110,7 +110,7 @@ async def set_(address: str, *changes: str, json: Json = False) -> None:
 
 
 @app.command
-async def delete(address: str, *, yes: Annotated[bool, Parameter(negative="")] = False, json: Json = False) -> None:
+async def delete(address: str, /, *, yes: Annotated[bool, Parameter(negative="")] = False, json: Json = False) -> None:
     """Delete a group. Its members' mailboxes are not touched.
 
     Parameters

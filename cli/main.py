@@ -7,13 +7,12 @@ from importlib.metadata import version
 
 from cyclopts import App
 
-from cli import check, domain, group, member, parked, send, signal, trace, up
 from cli.output import CommandError, Exit, fail
 from shared.bus import BusUnavailable
 from shared.directory import Conflict, DirectoryError, NotFound
-from shared.parts import StartError
 from shared.replies import TransientError
 from shared.settings import SettingsError
+from shared.starting import StartError
 
 HELP = """Horo, a mail-group engine: write to one address, every member gets it, and you can see that they did.
 
@@ -24,12 +23,20 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong command, setting or input, 3 no
 """
 
 app = App(name="horo", help=HELP, version=lambda: version("horo"))
-app.command(up.up)
-app.command(up.serve_role, name="serve")
-for part in (domain, group, member, parked):
-    app.command(part.app)
-for command in (send.send, trace.trace, signal.signal, check.check):
-    app.command(command)
+COMMANDS = {  # by name: a command is imported when it is called, so that each starts fast
+    "up": ("cli.up:up", "Run all services in this process."),
+    "serve": ("cli.up:serve_role", "Run one service, as a process of a cluster."),
+    "domain": ("cli.domain:app", "Mail domains: create, list, set, delete."),
+    "group": ("cli.group:app", "Groups: create, show, list, set, delete."),
+    "member": ("cli.member:app", "Members of a group: add, remove, list, pause, import, export."),
+    "send": ("cli.send:send", "Send a message to a group, then tell who got it."),
+    "trace": ("cli.trace:trace", "Tell what happened to a message, address by address."),
+    "parked": ("cli.parked:app", "Messages that could not be processed: list, show, retry, drop."),
+    "signal": ("cli.signal:signal", "Send a signal to a group, for a chat system to deliver."),
+    "check": ("cli.check:check", "Check the settings and all that they name."),
+}
+for name, (place, purpose) in COMMANDS.items():
+    app.command(place, name=name, help=purpose)
 
 
 def main() -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 from cyclopts import App, Parameter
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli import access
 from cli.group import member_state
@@ -17,11 +19,13 @@ from shared.directory import NewMember
 
 app = App(name="member", help="Members of a group: add, remove, list, pause, import, export.")
 
+PAGE = 1000
+
 Flag = Annotated[bool, Parameter(negative="")]
 
 
 @app.command
-async def add(group: str, *members: str, name: str = "", own_copies: Flag = False, json: Json = False) -> None:
+async def add(group: str, /, *members: str, name: str = "", own_copies: Flag = False, json: Json = False) -> None:
     """Add members; those who are there already stay as they are.
 
     Parameters
@@ -45,7 +49,7 @@ async def add(group: str, *members: str, name: str = "", own_copies: Flag = Fals
 
 
 @app.command
-async def remove(group: str, *members: str, json: Json = False) -> None:
+async def remove(group: str, /, *members: str, json: Json = False) -> None:
     """Remove members. Their mailboxes are not touched.
 
     Parameters
@@ -63,7 +67,7 @@ async def remove(group: str, *members: str, json: Json = False) -> None:
 
 
 @app.command(name="list")
-async def list_(group: str, *, search: str = "", after: str = "", limit: int = 100, json: Json = False) -> None:
+async def list_(group: str, /, *, search: str = "", after: str = "", limit: int = 100, json: Json = False) -> None:
     """List members.
 
     Parameters
@@ -90,7 +94,7 @@ async def list_(group: str, *, search: str = "", after: str = "", limit: int = 1
 
 
 @app.command
-async def pause(group: str, member: str, *, off: Flag = False, json: Json = False) -> None:
+async def pause(group: str, member: str, /, *, off: Flag = False, json: Json = False) -> None:
     """Pause delivery to a member, or go on with it.
 
     Parameters
@@ -110,7 +114,7 @@ async def pause(group: str, member: str, *, off: Flag = False, json: Json = Fals
 
 
 @app.command(name="import")
-async def import_(group: str, file: Path, *, replace: Flag = False, json: Json = False) -> None:
+async def import_(group: str, file: Path, /, *, replace: Flag = False, json: Json = False) -> None:
     """Import members from a CSV file (address, name, paused, own_copies), or from standard input for "-": all of it, or nothing.
 
     Parameters
@@ -124,25 +128,11 @@ async def import_(group: str, file: Path, *, replace: Flag = False, json: Json =
     """
     from shared.directory.csvfile import CsvErrors, read_members
 
-    def progress() -> Progress:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        return Progress(*columns, console=errors, disable=json or not sys.stderr.isatty(), transient=True)
-
-    try:
-        stream = sys.stdin.buffer if str(file) == "-" else file.open("rb")
-    except OSError as error:
-        raise CommandError(f"cannot read {file}: {error.strerror}", Exit.USAGE) from error
-    with stream, progress() as bar:
+    with _opened(file) as stream, _progress(hidden=json) as bar:
         task = bar.add_task(f"members of {group}", total=None)
 
         async def pages() -> AsyncIterator[Sequence[NewMember]]:
-            for page in read_members(stream):
+            async for page in read_members(_chunks(stream), domain=group.rpartition("@")[2]):
                 bar.advance(task, len(page))
                 yield page
 
@@ -150,14 +140,16 @@ async def import_(group: str, file: Path, *, replace: Flag = False, json: Json =
             try:
                 done = await registry.import_members(group, pages(), replace=replace)
             except CsvErrors as error:
-                raise CommandError(f"{file}: nothing was imported: {error}", Exit.USAGE) from error
-    print_json(done) if json else say(
-        f"added {done.added}, already there {done.present}, changed {done.updated}, removed {done.removed}", "green"
-    )
+                raise CommandError(f"{file}: {error}", Exit.USAGE) from error
+    if json:
+        print_json(done)
+        return
+    words = f"added {done.added}, already there {done.present}, changed {done.updated}, removed {done.removed}"
+    say(words, "green")
 
 
 @app.command
-async def export(group: str, file: Path = Path("-"), *, json: Json = False) -> None:
+async def export(group: str, file: Path = Path("-"), /, *, json: Json = False) -> None:
     """Export members as CSV, to a file or standard output.
 
     Parameters
@@ -167,21 +159,62 @@ async def export(group: str, file: Path = Path("-"), *, json: Json = False) -> N
     file
         The file; "-" is standard output.
     """
-    from shared.directory.csvfile import write_members
+    from shared.directory.csvfile import HEADER, write_members
 
     async with access.registry() as registry:
-        await registry.list_members(group, limit=1)  # an unknown group is told before a file is made
-        stream = sys.stdout.buffer if str(file) == "-" else file.open("wb")
-        count, after = 0, ""
-        try:
-            while page := await registry.list_members(group, after=after, limit=1000):
-                write_members(stream, page, header=count == 0)
-                count, after = count + len(page), page[-1].key
-            stream.flush()
-        finally:
-            if stream is not sys.stdout.buffer:
-                stream.close()
-    if json and str(file) != "-":
-        print_json({"exported": count, "file": str(file)})
-    elif str(file) != "-":
-        say(f"exported {count:,} members to {file}", "green")
+        page = await registry.list_members(group, limit=PAGE)  # an unknown group is told before a file is made
+        count = 0
+        with _made(file) as stream:
+            await asyncio.to_thread(stream.write, HEADER)
+            while page:
+                await asyncio.to_thread(stream.write, write_members(page))
+                count += len(page)
+                page = await registry.list_members(group, after=page[-1].key, limit=PAGE)
+    if str(file) == "-":
+        return
+    print_json({"exported": count, "file": str(file)}) if json else say(
+        f"exported {count:,} members to {file}", "green"
+    )
+
+
+def _progress(*, hidden: bool) -> Progress:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TextColumn("{task.completed:,.0f}"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=errors, disable=hidden or not sys.stderr.isatty(), transient=True)
+
+
+async def _chunks(stream: BinaryIO) -> AsyncIterator[bytes]:
+    while chunk := await asyncio.to_thread(stream.read, 65536):
+        yield chunk
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[BinaryIO]:
+    if str(file) == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        stream = file.open("rb")
+    except OSError as error:
+        raise CommandError(f"cannot read {file}: {error.strerror}", Exit.USAGE) from error
+    with stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def _made(file: Path) -> Iterator[BinaryIO]:
+    """The file to write; standard output for "-"."""
+    if str(file) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    try:
+        stream = file.open("wb")
+    except OSError as error:
+        raise CommandError(f"cannot write {file}: {error.strerror}", Exit.USAGE) from error
+    with stream:
+        yield stream

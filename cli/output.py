@@ -94,4 +94,5 @@ async def agreed(question: str) -> bool:
 
 def fail(error: str) -> None:
     """An error for people, on standard error."""
-    errors.print(Text("horo: ", style="bold red") + Text(clean(error)))
+    lines = "\n".join(clean(line) for line in error.splitlines())
+    errors.print(Text("horo: ", style="bold red") + Text(lines))

@@ -39,7 +39,7 @@ async def list_(*, after: int = 0, limit: int = 100, json: Json = False) -> None
 
 
 @app.command
-async def show(number: int, *, raw: bool = False, json: Json = False) -> None:
+async def show(number: int, /, *, raw: bool = False, json: Json = False) -> None:
     """Show a parked message: why it is there, and what it says.
 
     Parameters

@@ -16,8 +16,9 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "Environment variables, or the same keys (`smtp_listen` or `HORO_SMTP_LISTEN`) in a TOML file named by `HORO_CONFIG`. A wrong or unknown key stops",
-        "the start with its name. Durations are written as 90s, 15m, 4h or 5d. This page is made from `shared/settings.py`.",
+        "Environment variables, or the same keys (`smtp_listen` or `HORO_SMTP_LISTEN`) in a TOML file named by `HORO_CONFIG`.",
+        "A wrong or unknown key stops the start with its name. Durations are written as 90s, 15m, 4h or 5d.",
+        "This page is made from `shared/settings.py` by `python -m cli.reference`.",
         "",
         "| setting | default | meaning |",
         "|---|---|---|",

@@ -15,7 +15,7 @@ from shared.topology import Queue
 
 
 async def signal(
-    group: str, text: str, *, title: str = "", link: str = "", origin: str = "", json: Json = False
+    group: str, text: str, /, *, title: str = "", link: str = "", origin: str = "", json: Json = False
 ) -> None:
     """Send a signal to a group: a `signal.delivered` event for each member, or one `signal.suppressed` where the group refuses signals.
 

@@ -38,6 +38,7 @@ TABLE_ROWS = 1000
 
 async def trace(
     what: str = "",
+    /,
     *,
     recipient: str = "",
     group: str = "",

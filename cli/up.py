@@ -50,7 +50,7 @@ def up(*, demo: Annotated[bool, Parameter(negative="")] = False) -> None:
     run_loop(serve(settings, {role: build_of(role) for role in ROLES}, ready=ready))
 
 
-def serve_role(role: Role) -> None:
+def serve_role(role: Role, /) -> None:
     """Run one service, as a process of a cluster.
 
     Parameters

@@ -1,7 +1,7 @@
 """The mail log: one function for each mail event, each one log line and one metric. Grep this file for everything that Horo says.
 
-Lines carry ids and, where an operator must find a message, addresses; never message content, never a URL with a password. JSON escapes control characters, so that
-no client can write a line of its own. Metrics have no label that a client controls.
+Lines carry ids and, where an operator must find a message, addresses; never message content, never a URL with a password. JSON escapes
+control characters, so that no client can write a line of its own. Metrics have no label that a client controls.
 """
 
 from __future__ import annotations

@@ -27,15 +27,12 @@ from shared.ledger import Ledger
 from shared.ledger.open import open_ledger
 from shared.replies import TransientError
 from shared.settings import Settings
+from shared.starting import StartError
 
 START_PATIENCE = 60.0
 """Seconds that a starting service waits for each server it needs."""
 
 T = TypeVar("T")
-
-
-class StartError(Exception):
-    """A service cannot start; the text says what to do."""
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):

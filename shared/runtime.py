@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from shared import journal
 from shared.health import Health
-from shared.parts import Parts, StartError, open_parts
+from shared.parts import Parts, open_parts
 from shared.settings import Settings, SettingsError, load
+from shared.starting import StartError
 
 EXIT_USAGE = 2
 """Exit status for a setting or a start that cannot be: restarting will not help until somebody changes something."""

@@ -10,16 +10,15 @@ import time
 from collections import deque
 
 import msgspec
-from shared.headers import loops
-from shared.rendering import render_forward
 
 from services.expander.batches import cut
 from services.expander.plan import Plan
 from services.expander.records import post_record, target_name, target_record
 from shared import journal
-from shared.address import key
+from shared.address import key, split_role
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
+from shared.headers import loops
 from shared.ledger import Ledger, Verdict
 from shared.messages import (
     Delivery,
@@ -34,6 +33,7 @@ from shared.messages import (
     TargetKind,
     encode,
 )
+from shared.rendering import render_forward
 from shared.replies import PermanentError, Reply
 from shared.settings import Settings
 from shared.topology import Queue
@@ -109,8 +109,8 @@ class Forwarder:
     async def _responsible(self, target: Target) -> list[str]:
         """Who answers for the address: the group's owners, else its domain's postmaster, else HORO_POSTMASTER."""
         domain = target.group.rpartition("@")[2]
-        if target.kind is not TargetKind.POSTMASTER:
-            group = await self._directory.group(target.group)
+        if address := await self._group_answered_for(target):
+            group = await self._directory.group(address)
             if group is not None and (people := await self._people(group.settings.owners)):
                 return people
         ours = await self._directory.domain(domain)
@@ -121,6 +121,14 @@ class Forwarder:
         raise PermanentError(
             nobody, why="set owners of the group, a postmaster of the domain, or HORO_POSTMASTER; then retry"
         )
+
+    async def _group_answered_for(self, target: Target) -> str:
+        """The group whose owners answer; "" for none. `postmaster+TOKEN@` is the bounce address of a group with a long name."""
+        if target.kind is not TargetKind.POSTMASTER:
+            return target.group
+        _, _, token = split_role(key(target.recipient))
+        known = await self._ledger.target_of_token(token.partition("-")[0]) if token else None
+        return known[1] if known else ""
 
     async def _people(self, addresses: tuple[str, ...]) -> list[str]:
         """The people behind the addresses, one each; an address that is a group stands for its members."""
