@@ -126,7 +126,7 @@ class Connection(SMTP):
             reply = SHUTTING_DOWN if context.draining else TOO_BUSY
             journal.session_closed(self.ip, str(reply))
             self._writer.write(f"{reply}\r\n".encode("ascii"))
-            self._writer.close()
+            self._close()
             return
         gauge = journal.SESSIONS.labels("lmtp" if self.lmtp else "smtp")
         gauge.inc()
@@ -134,7 +134,7 @@ class Connection(SMTP):
         try:
             await self._serve()
         finally:
-            self._writer.close()
+            self._close()
             context.sessions.discard(self)
             context.crowd.leave(self.ip)
             gauge.dec()
@@ -288,6 +288,13 @@ class Connection(SMTP):
                 self._writer.write(f"{SHUTTING_DOWN}\r\n".encode("ascii"))
             self._writer.close()
             self._handler_coroutine.cancel()
+
+    def _close(self) -> None:
+        """Close when the last reply is sent, or soon: a client that does not read must not keep the socket."""
+        if self._timeout_handle is not None:
+            self._timeout_handle.cancel()
+        self._timeout_handle = self.loop.call_later(self.limits.linger, self._writer.transport.abort)
+        self._writer.close()
 
     async def _hang_up(self, end: HangUp) -> None:
         """Say the last reply. Then listen a little, for closing over unread bytes would reset the connection and take our words with it."""
