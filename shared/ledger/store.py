@@ -62,6 +62,7 @@ class SqlLedger:
     def __init__(self, engine: AsyncEngine, *, owned: bool = False) -> None:
         self._engine = engine
         self._owned = owned
+        self._questions = Batcher(self._ask, _poisonous, parallel=2, limit=BATCH_ROWS)
         self._batch = Batcher(self._commit, _poisonous, parallel=_PARALLEL[engine.dialect.name], limit=BATCH_ROWS)
 
     async def _commit(self, entries: Sequence[Entry]) -> list[Any]:
@@ -78,6 +79,11 @@ class SqlLedger:
             return answers
 
         return await transact(self._engine, LedgerUnavailable, work)
+
+    async def _ask(self, entries: Sequence[Entry]) -> list[Any]:
+        """Questions of many senders in one read."""
+        async with read(self._engine, LedgerUnavailable) as connection:
+            return list(await store_read.standings_all(connection, [entry.payload for entry in entries]))
 
     # --- the expander's ----------------------------------------------------------------------------------------------
     async def open_post(self, post: PostRecord, targets: Sequence[TargetRecord]) -> Opened:
@@ -115,9 +121,11 @@ class SqlLedger:
         await self._batch.submit("release", (claim, owner))
 
     async def standings(self, post_id: str, keys: Sequence[str]) -> Mapping[str, Standing]:
-        """The recorded standing of the recipients that have one."""
-        async with read(self._engine, LedgerUnavailable) as connection:
-            return await store_read.standings(connection, post_id, keys)
+        """The recorded standing of the recipients that have one; many senders' questions make one read, begun after they asked."""
+        if not keys:
+            return {}
+        asked = post_id, tuple(keys)
+        return cast(dict[str, Standing], await self._questions.submit("standings", asked, weight=len(keys)))
 
     async def record(self, post_id: str, group: str, fates: Sequence[Fate]) -> None:
         """Record an attempt's fates (group commit). A final state stays; an older attempt is ignored, unless it delivered."""
@@ -128,9 +136,10 @@ class SqlLedger:
     async def file(self, share: Expanded) -> bool:
         """File a share (group commit). True when all shares of the group are there: for the last one, and for each that is told again after it."""
         await self._batch.submit("file", share, weight=1 + len(share.queued) + len(share.suppressed))
-        async with read(
-            self._engine, LedgerUnavailable
-        ) as connection:  # committed: of two that end it at once, one at least sees both
+        if share.of <= 1:
+            return True
+        # read after the commit: of two shares that are filed last and at once, one at least sees both
+        async with read(self._engine, LedgerUnavailable) as connection:
             return await store_read.filed(connection, share.post_id, share.group)
 
     async def refused(self, message: Refused) -> None:
@@ -240,6 +249,7 @@ class SqlLedger:
 
     async def close(self) -> None:
         """Write what was submitted, then let go of the engine if it is ours."""
+        await self._questions.close()
         await self._batch.close()
         if self._owned:
             await self._engine.dispose()

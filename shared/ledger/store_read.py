@@ -23,34 +23,42 @@ from shared.ledger.rows import (
     target_record,
     via_path,
 )
+from shared.ledger.store_bulk import Bulk
 from shared.ledger.tables import post_groups, posts, recipients, slices, suppressions
 
 PAGE = 500
 """Rows of one page of a trace."""
-_KEYS = 1000
 _EMPTY = Totals(expanded=0, delivered=0, deferred=0, failed=0, suppressed=0, announced=0, complete=False)
 
 
-async def standings(connection: AsyncConnection, post_id: str, keys: Sequence[str]) -> dict[str, Standing]:
-    """The recorded standing of each key that has one."""
-    asked = {bounded(key): key for key in keys}
-    stored = list(asked)
-    columns = recipients.c
-    query = select(
-        columns.key, columns.state, columns.attempts, columns.next_at, columns.code, columns.status, columns.reply
-    ).where(columns.post_id == bounded(post_id))
-    found: dict[str, Standing] = {}
-    for start in range(0, len(stored), _KEYS):
-        for row in await connection.execute(query.where(columns.key.in_(stored[start : start + _KEYS]))):
-            found[asked[row.key]] = Standing(
-                state=STATES[row.state],
-                attempts=row.attempts,
-                next_at=row.next_at,
-                code=row.code,
-                status=row.status,
-                text=row.reply,
-            )
-    return found
+_STANDINGS = Bulk(
+    {"post_id": "text", "key": "text"},
+    "SELECT r.post_id, r.key, state, attempts, next_at, code, status, reply FROM r "
+    "JOIN recipients ON recipients.post_id = r.post_id AND recipients.key = r.key",
+)
+
+
+async def standings_all(
+    connection: AsyncConnection, asked: Sequence[tuple[str, Sequence[str]]]
+) -> list[dict[str, Standing]]:
+    """For each (post, keys), the recorded standing of each key that has one: many senders' questions in one statement."""
+    wanted = sorted({(bounded(post_id), bounded(key)) for post_id, keys in asked for key in keys})
+    found = {
+        (row.post_id, row.key): Standing(
+            state=STATES[row.state],
+            attempts=row.attempts,
+            next_at=row.next_at,
+            code=row.code,
+            status=row.status,
+            text=row.reply,
+        )
+        for row in await _STANDINGS.run(connection, wanted)
+    }
+    answers = []
+    for post_id, keys in asked:
+        known = ((key, found.get((bounded(post_id), bounded(key)))) for key in keys)
+        answers.append({key: standing for key, standing in known if standing is not None})
+    return answers
 
 
 # --- sums ------------------------------------------------------------------------------------------------------------
