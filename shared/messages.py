@@ -25,7 +25,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 # --- content ---------------------------------------------------------------------------------------------------------
-class BodyRef(Message):
+class BodyRef(Message, frozen=True):
     """A body kept in the body store: its key there, its size in octets, and the SHA-256 of all its octets."""
 
     key: str
@@ -33,7 +33,7 @@ class BodyRef(Message):
     sha256: bytes
 
 
-class Content(Message):
+class Content(Message, frozen=True):
     """A message: `head` (header section with the blank line that ends it), then `tail`, or the blob `ref` from `offset` on.
 
     The head is always inline and bounded (settings.max_header_size); the body crosses the bus by reference when large.
@@ -60,7 +60,7 @@ class TargetKind(StrEnum):
     POSTMASTER = "postmaster"  # postmaster@ of a domain of ours
 
 
-class Target(Message):
+class Target(Message, frozen=True):
     """One accepted RCPT. `group` is the key of the group (of its domain's name for postmaster); `recipient` is the address as received.
 
     `notify` is None where NOTIFY was absent, else its keywords in upper case, "NEVER" alone or any of SUCCESS, FAILURE, DELAY
@@ -74,7 +74,7 @@ class Target(Message):
     orcpt: str | None = None
 
 
-class Origin(Message):
+class Origin(Message, frozen=True):
     """Where a post came from, for `Received:` and the trace. All of it but `ip` and `protocol` is the client's word."""
 
     ip: str
@@ -82,7 +82,7 @@ class Origin(Message):
     protocol: str  # "ESMTP", "ESMTPS", "LMTP", "UTF8SMTP", ... (RFC 3848), "local" for a post made inside
 
 
-class Post(Message, tag="post.v1"):
+class Post(Message, frozen=True, tag="post.v1"):
     """One accepted message, for one or more groups; durable on the bus before the client saw 250 (P1).
 
     `mail_from` is empty for the null sender. `digest` is the SHA-256 of every octet as received. `authenticated` is the address
@@ -107,7 +107,7 @@ class Post(Message, tag="post.v1"):
     trail: tuple[str, ...] = ()
 
 
-class Slice(Message, tag="slice.v1"):
+class Slice(Message, frozen=True, tag="slice.v1"):
     """A share of a large fan-out: the recipients whose slot lies in [`low`, `high`), see `shared.groups.slot`.
 
     `cells` is the number of cells that was recorded at the first expansion; `index` and `of` number the slices.
@@ -121,7 +121,7 @@ class Slice(Message, tag="slice.v1"):
     high: int
 
 
-class Signal(Message, tag="signal.v1"):
+class Signal(Message, frozen=True, tag="signal.v1"):
     """A real-time request (chat, notification) addressed to a group. `origin` names the system or person who sent it."""
 
     id: str
@@ -149,7 +149,7 @@ class DeliveryKind(StrEnum):
     FORWARD = "forward"  # mail to owner, bounce and postmaster addresses
 
 
-class Recipient(Message):
+class Recipient(Message, frozen=True):
     """One address of a delivery. `notify` and `orcpt` are what may be passed on under RFC 3461 5.2.7 (alias envelopes only)."""
 
     address: str
@@ -157,7 +157,7 @@ class Recipient(Message):
     orcpt: str | None = None
 
 
-class Delivery(Message, tag="delivery.v1"):
+class Delivery(Message, frozen=True, tag="delivery.v1"):
     """One rendered copy for up to N recipients behind one next hop.
 
     (`post_id`, `cell`, `hop`) is what a sender claims (P3): it is the same for a recipient however often, and over whatever edits, an
@@ -206,14 +206,14 @@ class Reason(StrEnum):
     REPETITION = "repetition"  # the same message again: the client lost our 250
 
 
-class Queued(Message):
+class Queued(Message, frozen=True):
     """An address that an expansion gives a copy. `via` is the path of group keys from the target to the one that holds it."""
 
     address: str
     via: tuple[str, ...] = ()
 
 
-class Suppressed(Message):
+class Suppressed(Message, frozen=True):
     """An address that an expansion leaves out, and why."""
 
     address: str
@@ -221,7 +221,7 @@ class Suppressed(Message):
     via: tuple[str, ...] = ()
 
 
-class Expanded(Message, tag="expanded.v1"):
+class Expanded(Message, frozen=True, tag="expanded.v1"):
     """A share of a fan-out is durable on the bus: who gets a copy, who does not. One of these a (post, group, slice)."""
 
     post_id: str
@@ -233,7 +233,7 @@ class Expanded(Message, tag="expanded.v1"):
     at: float
 
 
-class Fate(Message):
+class Fate(Message, frozen=True):
     """What became of one recipient at one attempt. `hop` names the host that answered; `next_at` is set where it is tried again."""
 
     address: str
@@ -247,7 +247,7 @@ class Fate(Message):
     next_at: float | None = None
 
 
-class Attempted(Message, tag="attempted.v1"):
+class Attempted(Message, frozen=True, tag="attempted.v1"):
     """A sender's attempt at a delivery, after its fates are recorded in the ledger: what the reporter tells the world of it."""
 
     post_id: str
@@ -256,7 +256,7 @@ class Attempted(Message, tag="attempted.v1"):
     fates: tuple[Fate, ...]
 
 
-class Refused(Message, tag="refused.v1"):
+class Refused(Message, frozen=True, tag="refused.v1"):
     """A recipient that was refused in the session; counted apart from the ledger's sums."""
 
     group: str
@@ -268,7 +268,7 @@ class Refused(Message, tag="refused.v1"):
     at: float
 
 
-class SignalExpanded(Message, tag="signal-expanded.v1"):
+class SignalExpanded(Message, frozen=True, tag="signal-expanded.v1"):
     """A signal resolved into people, or refused: `members` empty and `suppressed` the reason, `spared` the number of members spared."""
 
     signal: Signal
@@ -281,7 +281,7 @@ Outcome = Expanded | Attempted | Refused | SignalExpanded
 Wire = Post | Slice | Signal | Delivery | Expanded | Attempted | Refused | SignalExpanded
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Wire)
+_decoder: msgspec.msgpack.Decoder[Wire] = msgspec.msgpack.Decoder(Wire)
 
 
 def encode(message: Wire) -> bytes:

@@ -6,6 +6,7 @@ A second signal ends the process at once; what it had in hand comes again, as af
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import signal
@@ -56,11 +57,10 @@ def main(name: str, build: Build) -> int:
 
 def run_loop(coroutine: Coroutine[Any, Any, None]) -> None:
     """Run on uvloop where there is one."""
-    try:
-        from uvloop import new_event_loop  # noqa: PLC0415
-    except ImportError:
-        new_event_loop = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with contextlib.suppress(ImportError):
+        from uvloop import new_event_loop as new_loop  # noqa: PLC0415
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(coroutine)
 
 

@@ -47,7 +47,9 @@ def target_record(post: Post, target: Target, group: Group | None, secret: str) 
         notify=target.notify,
         orcpt=target.orcpt,
         # P5: what no human wrote gets only the report that it asked for, whatever the switch says
-        report=bool(group and group.settings.report_delivery and not policy.automatic(post.content.head, post.mail_from)),
+        report=bool(
+            group and group.settings.report_delivery and not policy.automatic(post.content.head, post.mail_from)
+        ),
         envelope=group.settings.envelope if group else "list",
         owners=group.settings.owners if group else (),
     )

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
-from shared.rendering import render
 
 from services.expander.batches import cut
 from services.expander.envelope import envelope
@@ -22,6 +21,7 @@ from shared.bus import Bus, Outgoing
 from shared.directory import Directory
 from shared.ledger import Ledger
 from shared.messages import Content, Delivery, Expanded, Lane, Post, Queued, Suppressed, encode
+from shared.rendering import render
 from shared.settings import Settings
 from shared.topology import Queue
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 
 import msgspec
-from shared.headers import loops
 
 from services.expander.forward import Forwarder
 from services.expander.graph import Scope, find_scope
@@ -25,6 +24,7 @@ from shared.bodies import Bodies
 from shared.bus import Bus, Incoming, Outgoing
 from shared.directory import Directory
 from shared.groups import Group
+from shared.headers import loops
 from shared.ledger import Ledger, Opened, Verdict
 from shared.messages import (
     Content,

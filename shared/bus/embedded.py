@@ -214,11 +214,11 @@ class Embedded:
         await bus._writer.open()
         return bus
 
-    async def publish(self, message: Outgoing, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the port's word
+    async def publish(self, message: Outgoing, *, timeout: float = 30.0) -> None:
         """Make one message durable. Raises `BusUnavailable`; ValueError for a payload over MAX_PAYLOAD."""
         await self.publish_all([message], timeout=timeout)
 
-    async def publish_all(self, messages: Sequence[Outgoing], *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+    async def publish_all(self, messages: Sequence[Outgoing], *, timeout: float = 30.0) -> None:
         """Make all of them durable, or none."""
         rows = [_row(message) for message in messages]
         touched = {message.queue.value for message in messages}
@@ -268,7 +268,7 @@ class Embedded:
         """Messages ready or delayed for the queue."""
         return await self._writer.submit(lambda connection: file.depth(connection, queue.value), reads=True)
 
-    async def check(self, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109
+    async def check(self, *, timeout: float = 5.0) -> None:
         """A durable write. Raises `BusUnavailable`."""
         await self._within(timeout, file.touch_canary)
 
@@ -283,7 +283,7 @@ class Embedded:
             os.close(self._lock)
             self._lock = None
 
-    async def _within(self, timeout: float, run: Callable[..., T], *, touches: tuple[str, ...] = ()) -> T:  # noqa: ASYNC109
+    async def _within(self, timeout: float, run: Callable[..., T], *, touches: tuple[str, ...] = ()) -> T:
         try:
             async with asyncio.timeout(timeout):
                 return await self._writer.submit(run, durable=True, touches=touches)

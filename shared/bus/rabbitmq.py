@@ -53,7 +53,7 @@ class Publisher:
         self._channel = Single(lambda: link.channel(confirms=True), lambda channel: not channel.is_closed)
         self._slots = asyncio.Semaphore(IN_FLIGHT)
 
-    async def publish(self, made: Made, *, timeout: float, mandatory: bool = True) -> None:  # noqa: ASYNC109 - the port's word
+    async def publish(self, made: Made, *, timeout: float, mandatory: bool = True) -> None:
         """Publish and wait for the confirm. Raises `BusUnavailable` within `timeout`."""
         name, key, message = made
         try:
@@ -97,11 +97,11 @@ class Rabbitmq:
             raise
         return bus
 
-    async def publish(self, message: Outgoing, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+    async def publish(self, message: Outgoing, *, timeout: float = 30.0) -> None:
         """Make one message durable. Raises `BusUnavailable`; ValueError for a payload over MAX_PAYLOAD."""
         await self._publisher.publish(_made(message), timeout=timeout)
 
-    async def publish_all(self, messages: Sequence[Outgoing], *, timeout: float = 30.0) -> None:  # noqa: ASYNC109
+    async def publish_all(self, messages: Sequence[Outgoing], *, timeout: float = 30.0) -> None:
         """Make all of them durable; raises `BusUnavailable` if any is not (some may be)."""
         made = [_made(message) for message in messages]
         results = await asyncio.gather(
@@ -165,7 +165,7 @@ class Rabbitmq:
         finally:
             await close_channel(channel)
 
-    async def check(self, *, timeout: float = 5.0) -> None:  # noqa: ASYNC109
+    async def check(self, *, timeout: float = 5.0) -> None:
         """A confirmed publish to a quorum queue of its own. Raises `BusUnavailable`."""
         await self._publisher.publish((WORK_EXCHANGE, CANARY_KEY, _message(b"canary", {})), timeout=timeout)
 

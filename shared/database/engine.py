@@ -104,7 +104,7 @@ class BoundedConnection(PsycopgConnection[Any]):
     Here the connection is dropped; the server ends the statement by its own limit and rolls back.
     """
 
-    async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:  # noqa: ASYNC109 - psycopg's signature
+    async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """Wait for the server, at most `patience` seconds. Raises psycopg's `OperationalError`."""
         limit = _wait_limit.get() if timeout is None else min(timeout, _wait_limit.get())
         try:
