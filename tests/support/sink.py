@@ -105,6 +105,11 @@ class Sink:
         if self._log is not None:
             self._log.close()
 
+    def hang_up(self) -> None:
+        """End every session at once, without a word."""
+        for task in list(self._tasks):
+            task.cancel()
+
     @property
     def counts(self) -> Counter[str]:
         """How many copies each recipient got."""
@@ -141,6 +146,19 @@ class Sink:
             self.open -= 1
             self._tasks.discard(task)
             writer.close()
+
+
+_RCPT_REPLIES = {
+    "550": "550 5.1.1 no such user",
+    "452": "452 4.3.1 no storage",
+    "552": "552 5.2.2 mailbox full",
+    "552-many": "552 too many recipients",
+    "garbage": "hello there, sailor",
+    "longline": "250 " + "x" * 10_000_000,
+    "manylines": "\r\n".join(["250-more"] * 5000),
+    "dup": "250 2.1.5 ok\r\n250 2.1.5 ok",
+    "bidi": "550 5.1.1 \x1b[31mevil\u202e\x07 text",
+}
 
 
 def behaviour(address: str) -> str:
@@ -320,18 +338,7 @@ class Session:
             return "552 too many recipients"
         if (match := re.fullmatch(r"450-(\d+)", how)) and self.sink.tries[recipient] <= int(match[1]):
             return "450 4.7.1 greylisted"
-        fixed = {
-            "550": "550 5.1.1 no such user",
-            "452": "452 4.3.1 no storage",
-            "552": "552 5.2.2 mailbox full",
-            "552-many": "552 too many recipients",
-            "garbage": "hello there, sailor",
-            "longline": "250 " + "x" * 10_000_000,
-            "manylines": "\r\n".join(["250-more"] * 5000),
-            "dup": "250 2.1.5 ok\r\n250 2.1.5 ok",
-            "bidi": "550 5.1.1 \x1b[31mevil\u202e\x07 text",
-        }
-        return fixed.get(how, "250 2.1.5 recipient ok")
+        return _RCPT_REPLIES.get(how, "250 2.1.5 recipient ok")
 
     async def _data(self, _: str) -> None:
         hows = {behaviour(recipient) for recipient in self.recipients}
