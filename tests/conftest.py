@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
 from typing import ParamSpec, TypeVar
 
 import pytest
@@ -26,8 +27,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """
     if mode.FIXTURES.isdisjoint(metafunc.fixturenames):
         return
+    capture = metafunc.config.pluginmanager.getplugin("capturemanager")
     try:
-        versions = mode.rabbitmq_versions(mode.ready())
+        with capture.global_and_fixture_disabled() if capture else nullcontext():  # so that its progress is seen
+            versions = mode.rabbitmq_versions(mode.ready())
     except CannotServe:
         versions = ("none",)  # the fixtures fail, and say why
     if "rabbitmq" in metafunc.fixturenames:
@@ -141,5 +144,6 @@ def _had(get: Callable[P, S], *args: P.args, **kwargs: P.kwargs) -> S:
     """The server, or a failed test that says what to install. Never a skip: a suite that tested nothing must not look green."""
     try:
         return get(*args, **kwargs)
-    except CannotServe as reason:
-        pytest.fail(str(reason), pytrace=False)
+    except CannotServe as error:
+        reason = str(error)
+    pytest.fail(reason, pytrace=False)

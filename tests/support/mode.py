@@ -21,12 +21,26 @@ FIXTURES = frozenset({"rabbitmq", "postgres", "redis_server"})
 """A test that uses one of these needs servers."""
 
 
-@functools.cache
 def ready() -> Mode:
     """The mode of this run, with all that it needs in place: an engine and images, or packages. Takes minutes on a machine that has none of it.
 
-    Raises `CannotServe`.
+    Raises `CannotServe`, at once if it has done so before.
     """
+    outcome = _attempt()
+    if isinstance(outcome, CannotServe):
+        raise outcome
+    return outcome
+
+
+@functools.cache
+def _attempt() -> Mode | CannotServe:
+    try:
+        return _prepare()
+    except CannotServe as reason:
+        return reason
+
+
+def _prepare() -> Mode:
     wish = os.environ.get(VARIABLE, "")
     if wish not in ("", "containers", "binaries"):
         raise CannotServe(f"{VARIABLE} is {wish!r}: set it to containers or binaries, or leave it out")
