@@ -94,7 +94,7 @@ async def test_redis_holds_a_value_and_is_emptied_for_the_next_test(redis_server
         assert await client.get("k") is None
 
 
-def _through_every_state(server: Server) -> None:
+def _check_every_state(server: Server) -> None:
     """Stopped, started, frozen, dead, and back: each state seen from outside."""
     url = server.url
     server.ensure_running()
@@ -118,17 +118,17 @@ def _through_every_state(server: Server) -> None:
 
 @pytest.mark.server("rabbitmq")
 def test_rabbitmq_stops_starts_freezes_and_dies(rabbitmq: RabbitMQ) -> None:
-    _through_every_state(rabbitmq)
+    _check_every_state(rabbitmq)
 
 
 @pytest.mark.server("postgresql")
 def test_postgresql_stops_starts_freezes_and_dies(postgres: PostgreSQL) -> None:
-    _through_every_state(postgres)
+    _check_every_state(postgres)
 
 
 @pytest.mark.server("redis")
 def test_redis_stops_starts_freezes_and_dies(redis_server: Redis) -> None:
-    _through_every_state(redis_server)
+    _check_every_state(redis_server)
 
 
 @pytest.mark.server("redis")
