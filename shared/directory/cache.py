@@ -53,6 +53,7 @@ class CachedDirectory:
         self._local: LocalCache[Any] = LocalCache(MOST)
         self._flights: dict[tuple[str, str], tuple[float, asyncio.Task[Entry[Any]]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
         self._sql_well = True
         self._told_at = 0.0  # wall clock of SQL's last word
         store.listener = self._log.note
@@ -70,6 +71,7 @@ class CachedDirectory:
 
     async def close(self) -> None:
         """End the watch and let go of everything, the store included."""
+        self._closing = True
         self._store.listener = None
         tasks = [*self._tasks, *(task for _, task in self._flights.values())]
         for task in tasks:
@@ -200,8 +202,9 @@ class CachedDirectory:
         task.add_done_callback(self._tasks.discard)
 
     async def _watch(self, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Look every `INTERVAL`; what nobody foresaw is told and does not end the watch."""
-        while True:
+        """Look every `INTERVAL`; what nobody foresaw is told and does not end the watch. A cancellation that a driver turned into an
+        error of its own does not keep it going either."""
+        while not self._closing:
             await asyncio.sleep(INTERVAL)
             try:
                 await look()

@@ -139,6 +139,9 @@ class SharedCache:
                 return nothing
             answer = nothing
         except Exception as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError from error  # the client turns one that meets its own time limit into an error
             self._shut(error)
             return nothing
         if probe and not self.usable:

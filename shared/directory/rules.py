@@ -228,7 +228,7 @@ def _line(name: str, text: str, most: int, *, lines: bool = False) -> str:
     """Text that may stand in a header (`lines`: that may not, and may have several lines)."""
     if len(text) > most:
         raise DirectoryError(f"{name}: {len(text)} characters are too many, at most {most}")
-    for character in text:
+    for character in () if text.isprintable() else text:  # all that is refused is unprintable
         if lines and character in "\n\r\t":
             continue
         if unicodedata.category(character) in _FORBIDDEN or character in _BIDI:
