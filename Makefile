@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml uv.lock
 	fi; \
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check "$(UV)"; \
 	echo "Installing the packages of uv.lock ..."; \
-	env -u VIRTUAL_ENV $(VENV)/bin/uv sync --quiet --frozen --inexact --group dev --python $(VENV)/bin/python; \
+	env -u VIRTUAL_ENV $(VENV)/bin/uv sync --quiet --frozen --inexact --compile-bytecode --group dev --python $(VENV)/bin/python; \
 	touch $(STAMP)
 
 run: setup

@@ -50,7 +50,9 @@ class Reply(msgspec.Struct, frozen=True):
         return f"{self.code // 100}.{self.detail or '0.0'}"
 
     def __str__(self) -> str:
-        return f"{self.code} {self.code // 100}.{self.detail} {self.text}" if self.detail else f"{self.code} {self.text}"
+        return (
+            f"{self.code} {self.code // 100}.{self.detail} {self.text}" if self.detail else f"{self.code} {self.text}"
+        )
 
 
 class TransientError(Exception):

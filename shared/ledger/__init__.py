@@ -137,7 +137,9 @@ class PostSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A post as a trace shows it: the record, its targets with their verdicts and sums."""
 
     record: PostRecord
-    targets: Sequence[tuple[TargetRecord, str, Totals]]  # the str: "open", "repetition", "loop", "no_recipients", "gone"
+    targets: Sequence[
+        tuple[TargetRecord, str, Totals]
+    ]  # the str: "open", "repetition", "loop", "no_recipients", "gone"
     totals: Totals
 
 
@@ -198,7 +200,9 @@ class Ledger(Protocol):
 
     async def post(self, post_id: str) -> PostSummary | None: ...
 
-    async def find(self, *, message_id: str = "", group: str = "", recipient: str = "", limit: int = 20) -> Sequence[PostSummary]:
+    async def find(
+        self, *, message_id: str = "", group: str = "", recipient: str = "", limit: int = 20
+    ) -> Sequence[PostSummary]:
         """Posts by Message-ID, group and/or recipient, newest first."""
 
     async def target_of_token(self, token: str) -> tuple[str, str] | None:

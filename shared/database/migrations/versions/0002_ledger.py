@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -20,8 +22,8 @@ def _serial() -> sa.types.TypeEngine[int]:
 
 
 def _column(
-    name: str, kind: sa.types.TypeEngine[object] | type[sa.types.TypeEngine[object]], *, null: bool = False
-) -> sa.Column[object]:
+    name: str, kind: sa.types.TypeEngine[Any] | type[sa.types.TypeEngine[Any]], *, null: bool = False
+) -> sa.Column[Any]:
     return sa.Column(name, kind, nullable=null, autoincrement=False)
 
 
