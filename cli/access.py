@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from cli.output import CommandError, Exit
@@ -31,7 +31,8 @@ async def registry() -> AsyncIterator[Registry]:
 
     loaded = settings()
     _data(loaded)
-    opened = await open_registry(loaded)
+    with _schema():
+        opened = await open_registry(loaded)
     try:
         yield opened
     finally:
@@ -49,7 +50,8 @@ async def ledger() -> AsyncIterator[Ledger]:
     _data(loaded)
     engine = open_engine(loaded.effective_database_url)
     try:
-        await upgrade(engine)
+        with _schema():
+            await upgrade(engine)
         yield open_ledger(loaded, engine)
     finally:
         await engine.dispose()
@@ -62,6 +64,17 @@ async def parts() -> AsyncIterator[Parts]:
 
     async with open_parts(settings()) as opened:
         yield opened
+
+
+@contextmanager
+def _schema() -> Iterator[None]:
+    """A database of a newer Horo, or one that is none of ours, is told in a sentence."""
+    from shared.database.migrate import SchemaError
+
+    try:
+        yield
+    except SchemaError as error:
+        raise CommandError(f"the database (HORO_DATABASE_URL): {error}", Exit.USAGE) from error
 
 
 def _data(loaded: Settings) -> None:

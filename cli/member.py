@@ -22,6 +22,7 @@ app = App(name="member", help="Members of a group: add, remove, list, pause, imp
 PAGE = 1000
 
 Flag = Annotated[bool, Parameter(negative="")]
+File = Annotated[Path, Parameter(allow_leading_hyphen=True)]  # "-", for standard input or output, is no option
 
 
 @app.command
@@ -114,7 +115,7 @@ async def pause(group: str, member: str, /, *, off: Flag = False, json: Json = F
 
 
 @app.command(name="import")
-async def import_(group: str, file: Path, /, *, replace: Flag = False, json: Json = False) -> None:
+async def import_(group: str, file: File, /, *, replace: Flag = False, json: Json = False) -> None:
     """Import members from a CSV file (address, name, paused, own_copies), or from standard input for "-": all of it, or nothing.
 
     Parameters
@@ -149,7 +150,7 @@ async def import_(group: str, file: Path, /, *, replace: Flag = False, json: Jso
 
 
 @app.command
-async def export(group: str, file: Path = Path("-"), /, *, json: Json = False) -> None:
+async def export(group: str, file: File = Path("-"), /, *, json: Json = False) -> None:
     """Export members as CSV, to a file or standard output.
 
     Parameters

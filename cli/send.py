@@ -30,7 +30,7 @@ async def send(
     from_: Annotated[str, Parameter(name="--from")] = "visitor@example.net",
     subject: str = "",
     text: str = "",
-    file: Path | None = None,
+    file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     via: str = "",
     notify: Notify = None,
     wait: float = 10.0,

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from shared import journal
 from shared.health import Health
@@ -32,6 +32,14 @@ class Service(Protocol):
 
     def stop(self) -> None:
         """Take no more work."""
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """A service that has an address of its own: before it listens, the process is not ready."""
+
+    async def listening(self) -> None:
+        """Returns once it listens."""
 
 
 Build = Callable[[Parts], Service]
@@ -72,16 +80,23 @@ async def serve(
 ) -> None:
     """Open the parts, run the services together, and drain when a signal comes.
 
-    `ready` runs once everything listens. Raises `StartError`, and whatever a service died of: the process is then restarted from outside.
+    `ready` runs once everything listens; until then `/readyz` says no. Raises `StartError`, and whatever a service died of: the process is then restarted from outside.
     """
     stopping = asyncio.Event()
     _on_signals(stopping)
+    up = asyncio.Event()
     async with open_parts(settings) as parts:
-        health = Health(settings.health_listen, ready=parts.check)
+
+        async def check() -> None:
+            if not up.is_set():
+                raise RuntimeError("not listening yet")
+            await parts.check()
+
+        health = Health(settings.health_listen, ready=check)
         with_addresses(settings.health_listen, "HORO_HEALTH_LISTEN", health.start)
         try:
             services = {name: build(parts) for name, build in builds.items()}
-            await _run(services, stopping, health, _call(ready, parts))
+            await _run(services, stopping, health, _announce(services, up, ready, parts))
         finally:
             health.close()
 
@@ -105,7 +120,17 @@ async def _run(
         journal.stopped(name)
 
 
-async def _call(ready: Callable[[Parts], Coroutine[Any, Any, None]] | None, parts: Parts) -> None:
+async def _announce(
+    services: Mapping[str, Service],
+    up: asyncio.Event,
+    ready: Callable[[Parts], Coroutine[Any, Any, None]] | None,
+    parts: Parts,
+) -> None:
+    """Once everything listens, say so. A service that cannot listen dies, which cancels this."""
+    for service in services.values():
+        if isinstance(service, Listening):
+            await service.listening()
+    up.set()
     if ready is not None:
         await ready(parts)
 

@@ -15,6 +15,7 @@ class IngressService:
 
     def __init__(self, ingress: Ingress) -> None:
         self.ingress = ingress
+        self._listening = asyncio.Event()
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -23,10 +24,15 @@ class IngressService:
             await self.ingress.start()
         except CannotListen as error:
             raise address_error(error.address, error.setting, error.reason) from error
+        self._listening.set()
         try:
             await self._stopping.wait()
         finally:
             await self.ingress.stop()
+
+    async def listening(self) -> None:
+        """Returns once it listens."""
+        await self._listening.wait()
 
     def stop(self) -> None:
         """Begin to drain."""
