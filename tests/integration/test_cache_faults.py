@@ -14,7 +14,9 @@ import msgspec
 import psycopg
 import pytest
 import redis
+import sqlalchemy
 
+from shared.database import engine
 from shared.directory import DirectoryUnavailable, NewMember
 from shared.directory.cache import CachedDirectory
 from shared.directory.cache_redis import MAX_VALUE, PREFIX, WITNESS
@@ -457,6 +459,40 @@ async def test_f19_sql_frozen_is_an_error_within_seconds_and_never_a_hang(
         postgres.resume()
     await until(lambda: _answers(reader), "the directory to be back")
     await until(lambda: _writes(writer), "writing to be possible again")
+
+
+async def test_f19_sql_frozen_in_the_middle_of_a_transaction_is_an_error(
+    writer: SqlDirectory, opener: Opener, postgres: PostgreSQL
+) -> None:
+    async def freezing() -> AsyncIterator[list[NewMember]]:
+        yield [NewMember(address=f"u{number}") for number in range(6000)]
+        postgres.pause()
+        yield [NewMember(address=f"v{number}") for number in range(6000)]
+
+    await writer.create_group(OFFICE)
+    statement = sqlalchemy.text("SELECT 1")
+    for write in (engine.read, engine.write):
+        began = time.monotonic()
+        try:
+            with pytest.raises(DirectoryUnavailable, match="did not answer"):
+                async with write(writer._engine, DirectoryUnavailable, limit=2.0) as connection:
+                    await connection.execute(statement)
+                    postgres.pause()
+                    await connection.execute(statement)
+        finally:
+            postgres.resume()
+        assert time.monotonic() - began < 10.0
+    try:
+        importing = asyncio.create_task(writer.import_members(OFFICE, freezing()))
+        done, _ = await asyncio.wait((importing,), timeout=3.0)
+        assert not done
+        importing.cancel()
+        done, _ = await asyncio.wait((importing,), timeout=10.0)
+        assert done, "a cancelled task waits for a frozen server"
+    finally:
+        postgres.resume()
+    await until(lambda: _writes(writer), "writing to be possible again")
+    assert [page async for page in writer.members(OFFICE)] == []
 
 
 async def _writes(writer: SqlDirectory) -> bool:
