@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -27,6 +27,10 @@ class BusUnavailable(TransientError):
 
     def __init__(self, why: str) -> None:
         super().__init__(TROUBLE, why=why)
+
+
+class BusUnusable(BusUnavailable):
+    """Trying again cannot help: the queue's file is damaged, of a newer version, or another process consumes from it. The text says what would."""
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +90,14 @@ class EventStream(Protocol):
     """Events as they come, each (routing key, JSON bytes)."""
 
     def __aiter__(self) -> AsyncIterator[tuple[str, bytes]]: ...
+
+
+@runtime_checkable
+class Exclusive(Protocol):
+    """A bus that one process alone may consume from."""
+
+    async def own(self) -> None:
+        """Become that process, until `close`. Raises `BusUnusable`, which names the other one."""
 
 
 class Bus(Protocol):

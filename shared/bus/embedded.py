@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from shared import journal
-from shared.bus import BusUnavailable, Consumer, EventStream, Incoming, Outgoing, Parked
+from shared.bus import BusUnavailable, BusUnusable, Consumer, EventStream, Incoming, Outgoing, Parked
 from shared.bus import embedded_file as file
 from shared.bus.embedded_writer import Run, Writer
 from shared.bus.topics import matches
@@ -82,7 +82,7 @@ class Feed:
         self._queue = queue
         self._prefetch = prefetch
         self._held: dict[int, Held] = {}
-        self._local: asyncio.Queue[Held] = asyncio.Queue()
+        self._local: asyncio.Queue[Held | BusUnusable] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._stopping = False
         self._failing = False
@@ -97,8 +97,11 @@ class Feed:
         self._wake.set()
 
     async def get(self) -> Held:
-        """The next message; waits for one."""
+        """The next message; waits for one. Raises `BusUnusable` once the file is broken: waiting on would be for ever."""
         held = await self._local.get()
+        if isinstance(held, BusUnusable):
+            self._local.put_nowait(held)  # for whoever asks next
+            raise BusUnusable(held.why)
         if self._hungry():
             self._wake.set()
         return held
@@ -146,6 +149,9 @@ class Feed:
     async def _refill_surely(self) -> float | None:
         try:
             pause = await self._refill()
+        except BusUnusable as error:
+            self._local.put_nowait(error)
+            return None
         except BusUnavailable as error:
             if not self._failing:
                 journal.unavailable(f"embedded queue {self._queue}", error.why)
@@ -226,10 +232,10 @@ class Embedded:
 
     @contextlib.asynccontextmanager
     async def consume(self, queue: Queue, *, prefetch: int) -> AsyncIterator[Consumer]:
-        """Consume a queue. Raises `BusUnavailable` when another process consumes from the file."""
+        """Consume a queue. Raises `BusUnusable` when another process consumes from the file."""
         if prefetch < 1:
             raise ValueError("prefetch: at least 1")
-        await self._own()
+        await self.own()
         feed = Feed(self._writer, queue, prefetch)
         self._feeds.add(feed)
         task = asyncio.create_task(feed.run())
@@ -290,8 +296,8 @@ class Embedded:
         except TimeoutError as error:
             raise BusUnavailable(f"{self._path}: not written within {timeout:g} s") from error
 
-    async def _own(self) -> None:
-        """Become the process that consumes from the file, and find what the last one left taken."""
+    async def own(self) -> None:
+        """Become the process that consumes from the file, and find what the last one left taken. Raises `BusUnusable` where another does."""
         async with self._owning:
             if self._lock is not None:
                 return
@@ -316,14 +322,14 @@ class Embedded:
 
 
 def _locked(path: Path) -> int:
-    """The descriptor of the consumers' lock; the system lets go of it when the process ends, however it ends. Raises `BusUnavailable`."""
+    """The descriptor of the consumers' lock; the system lets go of it when the process ends, however it ends. Raises `BusUnusable`."""
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         holder = os.read(lock, 20).decode("ascii", "replace").strip()
         os.close(lock)
-        raise BusUnavailable(
+        raise BusUnusable(
             f"another process ({holder or 'unknown'}) consumes from {path}: only one may; stop it, or set another HORO_DATA"
         ) from error
     os.ftruncate(lock, 0)

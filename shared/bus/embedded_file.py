@@ -125,6 +125,12 @@ def is_broken(error: sqlite3.Error) -> bool:
     return is_ruined(error) or _code(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
 
 
+def is_final(error: Exception) -> bool:
+    """Whether an error at opening stays until a person has changed something: the path, its rights, or what is there."""
+    codes = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH)
+    return isinstance(error, Unusable) or (isinstance(error, sqlite3.Error) and _code(error) in codes)
+
+
 def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 

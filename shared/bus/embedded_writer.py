@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shared import journal
-from shared.bus import BusUnavailable
+from shared.bus import BusUnavailable, BusUnusable
 from shared.bus import embedded_file as file
 
 POLL = 0.1
@@ -71,9 +71,11 @@ class Writer:
         await self._opened
 
     async def submit(self, run: Callable[[sqlite3.Connection], T], **how: Any) -> T:
-        """Run something on the file and wait for its commit. Raises `BusUnavailable`; how: see `Operation`."""
-        if self._closing or self._broken:
-            raise BusUnavailable(self._broken or "the bus is closed")
+        """Run something on the file and wait for its commit. Raises `BusUnavailable` (`BusUnusable` once it is broken). How: see `Operation`."""
+        if self._broken:
+            raise BusUnusable(self._broken)
+        if self._closing:
+            raise BusUnavailable("the bus is closed")
         operation = Operation(run, self._loop.create_future(), **how)
         self._inbox.put(operation)
         result: T = await operation.future
@@ -92,8 +94,8 @@ class Writer:
         try:
             connection = file.connect(self._path)
         except (file.Unusable, sqlite3.Error) as error:
-            why = str(error) if isinstance(error, file.Unusable) else f"{self._path}: {error}"
-            self._tell(_settle, self._opened, None, BusUnavailable(why))
+            failed = BusUnusable(str(error)) if file.is_final(error) else BusUnavailable(f"{self._path}: {error}")
+            self._tell(_settle, self._opened, None, failed)
             self._tell(_settle, self._ended, None, None)
             return
         self._identity = file.identity(self._path)
@@ -138,8 +140,9 @@ class Writer:
         if not self._broken and file.identity(self._path) != self._identity:
             self._broken = f"{self._path} was removed or replaced while in use: start again"
             journal.unavailable("embedded bus", self._broken)
+            self._tell(self._woken, "")  # whoever waits for messages hears of it at the next take
         if self._broken:
-            self._fail(batch, BusUnavailable(self._broken))
+            self._fail(batch, BusUnusable(self._broken))
             return
         try:
             self._commit(connection, batch)
@@ -151,7 +154,8 @@ class Writer:
             if file.is_broken(error):
                 self._broken = f"{why}; start again when the disk is well"
                 journal.unavailable("embedded bus", self._broken)
-            self._fail(batch, BusUnavailable(why))
+                self._tell(self._woken, "")
+            self._fail(batch, BusUnusable(self._broken) if self._broken else BusUnavailable(why))
         except Exception as error:
             self._isolate(connection, batch, error)
         else:
@@ -204,7 +208,8 @@ class Writer:
                 operation = self._inbox.get_nowait()
                 if operation is not None:
                     rest.append(operation)
-        self._tell(_fail_all, rest, BusUnavailable(self._broken or "the bus is closed"))
+        why = BusUnusable(self._broken) if self._broken else BusUnavailable("the bus is closed")
+        self._tell(_fail_all, rest, why)
 
     def _tell(self, what: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
@@ -229,4 +234,4 @@ def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -
     if error is None:
         future.set_result(result)
     else:
-        future.set_exception(BusUnavailable(error.why) if isinstance(error, BusUnavailable) else error)
+        future.set_exception(type(error)(error.why) if isinstance(error, BusUnavailable) else error)

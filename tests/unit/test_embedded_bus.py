@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.bus import BusUnavailable, Outgoing
+from shared.bus import BusUnavailable, BusUnusable, Outgoing
 from shared.bus import embedded_file as file
 from shared.bus.embedded import Embedded
 from shared.topology import DELIVERY_LIMIT, Queue
@@ -369,3 +369,37 @@ async def test_p10_a_backlog_costs_a_consumer_no_more_than_its_prefetch(bus: Emb
                 reads=True,
             )
             assert taken <= 10
+
+
+async def test_a_file_that_breaks_in_use_ends_its_consumers_rather_than_let_them_wait_for_ever(tmp_path: Path) -> None:
+    bus = await Embedded.open(tmp_path / "queue.db")
+    try:
+        async with asyncio.timeout(10), bus.consume(Queue.POSTS, prefetch=4) as consumer:
+            waiting = [asyncio.create_task(consumer.get()) for _ in range(3)]
+            (tmp_path / "queue.db").unlink()
+            with pytest.raises(BusUnavailable):
+                await bus.publish(Outgoing(queue=Queue.POSTS, payload=b"x"))
+            for one in waiting:
+                with pytest.raises(BusUnusable, match="removed or replaced"):
+                    await one
+    finally:
+        await bus.close()
+
+
+async def test_what_no_waiting_can_mend_is_told_as_such(tmp_path: Path) -> None:
+    """A start may wait for a server that is not up yet; it must not wait for a damaged file, a wrong path or another process."""
+    (tmp_path / "damaged.db").write_bytes(b"no database " * 1000)
+    for path in (tmp_path / "damaged.db", Path("/dev/null/queue.db"), Path("/proc/queue.db")):
+        with pytest.raises(BusUnusable):
+            await Embedded.open(path)
+    first, second = await Embedded.open(tmp_path / "q.db"), await Embedded.open(tmp_path / "q.db")
+    try:
+        await first.own()
+        await first.own()
+        with pytest.raises(BusUnusable, match=f"another process .{os.getpid()}."):
+            await second.own()
+        await first.close()
+        await second.own()
+    finally:
+        await first.close()
+        await second.close()
