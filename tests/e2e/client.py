@@ -174,10 +174,10 @@ class Ledger:
 
 
 class Flow:
-    """Threads that send message after message to one group until `stop`, which lets each finish the one in hand."""
+    """Threads that send message after message to one group until `stop`, which lets each finish the one in hand; `limit` in all at most."""
 
     def __init__(
-        self, ledger: Ledger, port: int, to: str, *, threads: int = 2, limit: int = 60, pause: float = 0.25
+        self, ledger: Ledger, port: int, to: str, *, threads: int = 2, limit: int = 400, pause: float = 0.4
     ) -> None:
         self._ledger, self._port, self._to, self._pause = ledger, port, to, pause
         self._stopping = threading.Event()

@@ -42,6 +42,11 @@ class NextHop:
         return sum(sink.transactions for sink in self._sinks)
 
     @property
+    def busy(self) -> int:
+        """Messages that are being sent now, or wait for the answer to their final dot."""
+        return sum(sink.commands.count("DATA") for sink in self._sinks) - self.transactions
+
+    @property
     def counts(self) -> Counter[str]:
         """How many copies each recipient got."""
         return Counter(copy.recipient for copy in self.copies)
