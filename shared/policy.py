@@ -13,7 +13,7 @@ from shared import headers, rfc2047
 from shared.address import key, person_key
 from shared.groups import Group
 from shared.mailboxes import Mailbox, mailboxes
-from shared.replies import AMBIGUOUS_AUTHOR, NOT_ALLOWED, Reply
+from shared.replies import AMBIGUOUS_AUTHOR, AUTHOR_UNSURE, NOT_ALLOWED, Reply
 
 MAX_AUTHORS = 100
 MAX_FROM = 64 * 1024
@@ -27,8 +27,7 @@ MAX_LINE = headers.MAX_LINE
 _ROBOTS = frozenset(("mailer-daemon", "sympa", "listserv", "majordomo", "smartlist", "mailman"))
 _PRECEDENCES = frozenset((b"bulk", b"junk", b"auto_reply"))
 _RECIPIENT_FIELDS = frozenset(("to", "cc", "resent-to", "resent-cc"))
-_COMMENT = re.compile(rb"\([^()]*+\)")
-_KEYWORD = re.compile(rb"[^\s;(]*+")
+_FIRST_WORD = re.compile(rb"(?:\s++|\([^()]*+\))*+([^\s;(]*+)")
 _MESSAGE_ID = re.compile(rb"<[^<>\s\x00-\x1f\x7f]{1,996}+>")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -102,11 +101,8 @@ def _automatic_field(name: str, value: bytes) -> str | None:
 
 def _keyword(value: bytes) -> bytes:
     """The word before the first `;`, white space or comment, in lower case; comments in front of it are skipped."""
-    value = value.lstrip()
-    while comment := _COMMENT.match(value[:MAX_LINE]):
-        value = value[comment.end() :].lstrip()
-    match = _KEYWORD.match(value)
-    return match[0].lower() if match else b""
+    match = _FIRST_WORD.match(value)
+    return match[1].lower() if match else b""
 
 
 # --- what the trace keeps -------------------------------------------------------------------------------------------------
@@ -156,6 +152,8 @@ def may_post(
             return NOT_ALLOWED
     elif verdict == "fail" or not mail_from:
         return NOT_ALLOWED
+    elif verdict == "unsure":
+        return AUTHOR_UNSURE
     if author in {key(owner) for owner in settings.owners}:
         return None
     match settings.who_can_post:

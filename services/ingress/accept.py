@@ -11,6 +11,8 @@ import ipaddress
 import time
 from collections.abc import Sequence
 
+import msgspec
+
 from services.ingress.data import Received
 from services.ingress.recipients import Accepted, Transaction
 from shared import authresults, journal, policy
@@ -55,6 +57,16 @@ def is_relay(ip: str, networks: Sequence[Network]) -> bool:
         return False
     mapped = getattr(address, "ipv4_mapped", None)
     return any((mapped or address) in network for network in networks)
+
+
+class _Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a message: found out once, for a large header takes a while and there may be a thousand groups."""
+
+    size: int
+    mail_from: str
+    automatic: bool
+    author: str | None
+    verdict: authresults.Verdict | None
 
 
 class Acceptance:
@@ -118,38 +130,41 @@ class Acceptance:
         """The refusal of each target, None for those that pass."""
         if policy.received_count(received.head) > MAX_RECEIVED:
             return dict.fromkeys(mail.targets, LOOP)
-        return {
-            identity: await self._refusal(mail, accepted, received, origin)
-            for identity, accepted in mail.targets.items()
-        }
+        seen = _Seen(
+            size=received.size,
+            mail_from=mail.mail_from,
+            automatic=policy.automatic(received.head, mail.mail_from) is not None,
+            author=policy.author(received.head),
+            verdict=self._verdict(received.head, origin.ip),
+        )
+        return {identity: await self._refusal(accepted, seen) for identity, accepted in mail.targets.items()}
 
-    async def _refusal(self, mail: Transaction, accepted: Accepted, received: Received, origin: Origin) -> Reply | None:
+    async def _refusal(self, accepted: Accepted, seen: _Seen) -> Reply | None:
         if accepted.group is None:
             return None
-        group = await self._directory.group(
-            accepted.group.address
-        )  # again, for DATA may have taken long: a change holds within a second
-        if group is None:
+        # Both again, for DATA may have taken long: a change holds within a second (P6).
+        domain = await self._directory.domain(accepted.group.domain)
+        group = await self._directory.group(accepted.group.address)
+        if domain is None or group is None:
             return GROUP_UNKNOWN
-        settings, head = group.settings, received.head
-        if settings.disabled:
+        settings = group.settings
+        if domain.disabled or settings.disabled:
             return GROUP_DISABLED
-        if settings.max_size and received.size > settings.max_size:
+        if settings.max_size and seen.size > settings.max_size:
             return TOO_LARGE
-        if not mail.mail_from or (settings.reject_automatic and policy.automatic(head, mail.mail_from)):
+        if settings.reject_automatic and seen.automatic:
             return AUTOMATIC
-        author = policy.author(head)
-        asked = settings.who_can_post == "members" and author is not None
+        asked = settings.who_can_post == "members" and seen.author is not None
         return policy.may_post(
             group,
-            author=author,
-            mail_from=mail.mail_from,
+            author=seen.author,
+            mail_from=seen.mail_from,
             authenticated=None,
-            verdict=self._verdict(head, origin.ip),
-            is_member=asked and await is_member(self._directory, group, author or ""),
+            verdict=seen.verdict,
+            is_member=asked and await is_member(self._directory, group, seen.author or ""),
         )
 
-    def _verdict(self, head: bytes, ip: str) -> str | None:
+    def _verdict(self, head: bytes, ip: str) -> authresults.Verdict | None:
         """What a trusted relay says of the author; what anybody else says of it is no evidence."""
         return authresults.trusted_author(head) if is_relay(ip, self._relays) else None
 

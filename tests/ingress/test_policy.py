@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shared import policy
+from shared.groups import Domain
 from tests.ingress.conftest import House, Start
 from tests.ingress.dialogue import Client, eventually
 
@@ -95,6 +97,29 @@ async def test_a_trusted_relays_verdict_counts(start: Start) -> None:
     assert house.bus.posts[0].authenticated == "ana@example.test"
 
 
+@pytest.mark.parametrize(
+    ("results", "reply"),
+    [
+        ("spf=pass smtp.mailfrom=x@evil.example; dkim=none; dmarc=none header.from=example.test", "550 5.7.1"),
+        ("dkim=pass header.d=evil.example", "550 5.7.1"),
+        ("auth=pass smtp.auth=boris@example.test; spf=none", "550 5.7.1"),
+        ("auth=pass smtp.auth=ana@example.test; spf=none", "250"),
+        ("dmarc=temperror header.from=example.test", "451 4.7.0"),
+        ("none", "250"),
+    ],
+)
+async def test_an_author_whom_a_trusted_relay_looked_at_and_does_not_vouch_for_may_not_post(
+    start: Start, results: str, reply: str
+) -> None:
+    """`MAIL FROM` of one's own domain passes SPF; it says nothing of a From: of another."""
+    house = await start(trusted_relays="127.0.0.0/8")
+    house.directory.add("ring@example.test", "ana@example.test", who_can_post="members")
+    head = f"Authentication-Results: relay.example; {results}\nFrom: ana@example.test"
+    [got] = await send(house.smtp, "ring@example.test", head=head, mail_from="x@evil.example")
+    assert got.startswith(reply)
+    assert len(house.bus.posts) == (reply == "250")
+
+
 async def test_a_strangers_verdict_does_not(house: House) -> None:
     house.directory.add("ring@example.test", who_can_post="domain")
     for verdict in ("fail", "pass"):
@@ -130,8 +155,8 @@ async def test_lmtp_answers_each_and_publishes_one_post_for_those_that_pass(hous
     [post] = house.bus.posts
     assert [target.group for target in post.targets] == ["office@example.test", "board@example.test"]
     assert post.origin.protocol == "LMTP"
-    refused = await eventually(lambda: len(house.bus.refused) == 2 and house.bus.refused, "two refusals on the bus")
-    assert {one.group for one in refused} == {"closed@example.test", "small@example.test"}
+    await eventually(lambda: len(house.bus.refused) == 2, "two refusals on the bus")
+    assert {one.group for one in house.bus.refused} == {"closed@example.test", "small@example.test"}
 
 
 async def test_lmtp_publishes_nothing_where_all_refuse(house: House) -> None:
@@ -175,3 +200,39 @@ async def test_a_group_disabled_during_data_refuses(house: House) -> None:
         assert (await client.ask("DATA")).startswith("354")
         house.directory.add("office@example.test", disabled=True)
         assert (await client.ask("Subject: x\r\n\r\n.")).startswith("550 5.2.1")
+
+
+async def test_p6_a_domain_disabled_during_data_refuses(house: House) -> None:
+    async with await Client.connect(house.smtp) as client:
+        await client.expect("220")
+        for line in ("EHLO x", "MAIL FROM:<a@example.net>", "RCPT TO:<office@example.test>"):
+            assert (await client.ask(line)).startswith("250")
+        assert (await client.ask("DATA")).startswith("354")
+        house.directory.domains["example.test"] = Domain(name="example.test", disabled=True)
+        assert (await client.ask("Subject: x\r\n\r\n.")).startswith("550 5.2.1")
+    assert house.bus.posts == []
+
+
+async def test_p10_a_header_is_looked_at_once_however_many_groups_there_are(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A header of 256 KiB takes tens of milliseconds; a thousand groups would hold up all sessions for a minute."""
+    looked: list[str] = []
+
+    def spy(name: str) -> None:
+        real = getattr(policy, name)
+
+        def look(*args: object) -> object:
+            looked.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(policy, name, look)
+
+    spy("automatic")
+    spy("author")
+    names = [f"g{number}@example.test" for number in range(5)]
+    for name in names:
+        house.directory.add(name, who_can_post="domain")
+    assert await send(house.lmtp, *names, head="From: ana@example.test", lmtp=True) != []
+    assert sorted(looked) == ["author", "automatic"]
+    assert len(house.bus.posts[0].targets) == 5

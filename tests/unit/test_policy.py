@@ -10,7 +10,7 @@ import pytest
 from shared import policy
 from shared.groups import Group, Settings
 from shared.policy import automatic, data_policy, may_post
-from shared.replies import AMBIGUOUS_AUTHOR, NOT_ALLOWED, Reply
+from shared.replies import AMBIGUOUS_AUTHOR, AUTHOR_UNSURE, NOT_ALLOWED, Reply
 
 
 def head(*lines: bytes | str) -> bytes:
@@ -148,6 +148,8 @@ def ask(who: str, *, author: str | None = "ana@example.org", **facts: Any) -> Re
         ("members", {"author": None, "is_member": True}, AMBIGUOUS_AUTHOR),
         ("members", {"is_member": True, "verdict": "fail"}, NOT_ALLOWED),
         ("members", {"is_member": True, "verdict": "pass"}, None),
+        ("members", {"is_member": True, "verdict": "unsure"}, AUTHOR_UNSURE),
+        ("anyone", {"verdict": "unsure"}, None),
         ("members", {"is_member": True, "mail_from": ""}, NOT_ALLOWED),
         ("members", {"is_member": True, "authenticated": "Ana@Example.org"}, None),
         ("members", {"is_member": True, "authenticated": "ana+tag@example.org"}, None),
@@ -179,7 +181,11 @@ def test_p5_groups_of_equal_data_policy_answer_alike() -> None:
         for number, (domain, who, owners, reject, size) in enumerate(settings)
     ]
     facts = list(
-        product((None, "ana@example.org", "b@example.com", "c@example.net"), (None, "ana@example.org"), (None, "fail"))
+        product(
+            (None, "ana@example.org", "b@example.com", "c@example.net"),
+            (None, "ana@example.org"),
+            (None, "fail", "unsure"),
+        )
     )
 
     def answers(one: Group) -> tuple[object, ...]:
