@@ -23,6 +23,9 @@ PREFIX = "HORO_"
 _SERVICE_LINK = re.compile(
     r"^HORO(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
+)
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
@@ -257,6 +260,10 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"{PREFIX}{field.upper()}: {getattr(settings, field)!r} is not one of {', '.join(choices)}"
             )
+    if settings.hostname and not _HOST_NAME.fullmatch(settings.hostname):
+        raise SettingsError(
+            f"HORO_HOSTNAME: {settings.hostname!r} is no host name (a name beyond ASCII is written as xn--...)"
+        )
     if settings.secret and len(settings.secret) < 16:
         raise SettingsError("HORO_SECRET: at least 16 characters, or empty for one made in HORO_DATA")
     if bool(settings.tls_cert) != bool(settings.tls_key):
