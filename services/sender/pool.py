@@ -29,6 +29,9 @@ OLDEST = 300.0
 DOWN_FIRST, DOWN_LONGEST = 2.0, 30.0
 """Seconds without a dial after a failed one; doubled while it goes on failing."""
 
+PROBE_PATIENCE = 2.0
+"""Seconds that others wait for the one task which sees whether a server is back."""
+
 REMEMBERED = 600.0
 """Seconds for which a server's recipient limit, broken TLS or dislike of chained transactions is remembered."""
 
@@ -42,6 +45,7 @@ class Down(msgspec.Struct):
     until: float = 0.0
     failures: int = 0
     why: Reply | None = None
+    probe: asyncio.Event | None = None
 
 
 class PeerState:
@@ -160,11 +164,9 @@ class Pool:
 
     async def _dial(self, peer: Peer, state: PeerState) -> Connection:
         """Connect, unless that failed a moment ago. Raises `Broken`."""
-        down = state.down
-        if down.why is not None and time.monotonic() < down.until:
-            again = Reply(down.why.code, down.why.detail, clean(f"{down.why.text} (not tried again so soon)"))
-            raise Broken(again)
+        down = await self._worth_a_dial(state)
         self.dialled += 1
+        down.probe = asyncio.Event()
         try:
             connection = await self._open(peer, state)
         except Broken as broken:
@@ -174,10 +176,27 @@ class Pool:
             if down.failures == 0:
                 journal.unavailable(f"next hop {peer}", str(broken.reply))
             raise
+        finally:
+            down.probe.set()
         if down.failures:
             journal.available(f"next hop {peer}")
         state.down = Down()
         return connection
+
+    async def _worth_a_dial(self, state: PeerState) -> Down:
+        """What is known of the server, where it may be dialled. Raises `Broken` where it is down.
+
+        One task sees whether a server is back: a silent one costs every dial half a minute, which is to keep one of our workers and not all.
+        """
+        while (down := state.down).why is not None:
+            if time.monotonic() >= down.until:
+                if down.probe is None or (down.probe.is_set() and state.down is down):
+                    break
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(down.probe.wait(), PROBE_PATIENCE)
+                    continue
+            raise Broken(Reply(down.why.code, down.why.detail, clean(f"{down.why.text} (not tried again so soon)")))
+        return down
 
     async def _open(self, peer: Peer, state: PeerState) -> Connection:
         if state.plain:

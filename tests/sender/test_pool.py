@@ -95,6 +95,34 @@ async def test_f22_a_dead_next_hop_is_not_dialled_by_every_batch(monkeypatch: py
         assert made.pool.dialled == 2
 
 
+async def test_f22_one_task_sees_whether_a_silent_next_hop_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes connections and says nothing costs every dial a time-out: all workers must not pay it at once."""
+    monkeypatch.setattr(pool_module, "DOWN_FIRST", 0.0)
+    monkeypatch.setattr(pool_module, "PROBE_PATIENCE", 0.05)
+    async with Sink("hang-banner") as sink, hops(hop_timeout="1s") as made:
+        await made.deliver(towards(sink), envelope("ana@x.test"), CONTENT)
+        sent = await asyncio.gather(
+            *(made.deliver(towards(sink), envelope(f"{number}@x.test"), CONTENT) for number in range(10))
+        )
+        assert [codes(each) for each in sent] == [[(451, "4.4.2")]] * 10
+        assert made.pool.dialled == 2
+
+
+async def test_f22_those_who_wait_for_the_probe_go_on_when_the_next_hop_is_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool_module, "DOWN_FIRST", 0.0)
+    async with Sink() as sink:
+        pass
+    async with hops(hop_timeout="5s") as made:
+        await made.deliver(towards(sink), envelope("ana@x.test"), CONTENT)
+        async with Sink(port=sink.port) as alive:
+            sent = await asyncio.gather(
+                *(made.deliver(towards(alive), envelope(f"{number}@x.test"), CONTENT) for number in range(10))
+            )
+        assert [codes(each) for each in sent] == [[(250, "2.0.0")]] * 10
+
+
 async def test_p10_servers_remembered_are_bounded() -> None:
     pool = Pool(MANNERS, limit=2)
     for number in range(MOST_PEERS + 10):
