@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from services.sender.answers import MAILBOX_FULL, local_trouble
 from services.sender.payload import Payload
@@ -25,6 +25,9 @@ from shared import address as addresses
 from shared.replies import OK, Reply
 
 _SAFE = re.compile(r"[\w+=~-]", re.ASCII)
+SPOOLED = 1 << 20
+"""Octets of a message that is held in memory while its copies are written."""
+
 _LONGEST_NAME = 200
 """Octets of a folder's name; file systems allow 255, and a local part of 64 characters may be escaped to 768."""
 
@@ -65,10 +68,25 @@ async def deliver(
 
     Raises `BodyMissing` and `BodiesUnavailable`, before anything was delivered.
     """
-    with tempfile.TemporaryFile(prefix="horo-") as spool:
-        async for chunk in payload.raw():
-            await asyncio.to_thread(spool.write, chunk)
-        return await asyncio.to_thread(_deliver_all, root, post_id, accepted_at, senders, recipients, spool)
+    try:
+        with await asyncio.to_thread(_spool, root) as spool:
+            async for chunk in payload.raw():
+                await asyncio.to_thread(spool.write, chunk)
+            return await asyncio.to_thread(_deliver_all, root, post_id, accepted_at, senders, recipients, spool)
+    except OSError as error:
+        return [_trouble(error)] * len(recipients)
+
+
+def _spool(root: Path) -> BinaryIO:
+    """A file without a name for the message, on the disk only where it is large; beside the mailboxes, for a container may have no
+    other folder to write to."""
+    _make_folder(root)
+    return cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOLED, dir=str(root)))
+
+
+def _trouble(error: OSError) -> Reply:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return MAILBOX_FULL if full else local_trouble(error.strerror or type(error).__name__)
 
 
 def _deliver_all(
@@ -82,8 +100,7 @@ def _deliver_all(
             )
             replies.append(OK)
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            replies.append(MAILBOX_FULL if full else local_trouble(error.strerror or type(error).__name__))
+            replies.append(_trouble(error))
     return replies
 
 
@@ -123,11 +140,17 @@ def _is_there(folder: Path, name: str) -> bool:
 
 
 def _make(folder: Path) -> None:
-    """Make a Maildir with its parents, each made durable in its own parent."""
-    if (folder / "cur").is_dir():
+    """Make a Maildir."""
+    for part in ("tmp", "new", "cur"):
+        _make_folder(folder / part)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder with its parents, each made durable in its own parent."""
+    if folder.is_dir():
         return
     made = []
-    for part in (*reversed(folder.parents), folder, folder / "tmp", folder / "new", folder / "cur"):
+    for part in (*reversed(folder.parents), folder):
         try:
             part.mkdir(mode=0o700)
             made.append(part)

@@ -128,3 +128,27 @@ def test_names_are_safe_and_different_for_different_people(tmp_path: Path, left:
     assert len(name.encode()) <= 255
     assert (name == file_name("01post", right, 1.0)) is (key(left) == key(right))
     assert (folder_of(tmp_path, f"{left}@x") / "new").relative_to(tmp_path).parts[0] == "x"
+
+
+async def test_a_disk_that_takes_no_large_message_is_temporary_for_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spool's disk too: a full one is a reply for each recipient, not a fault that ends in `parked`."""
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(maildir, "_spool", full)
+    async with hops() as made:
+        sent = await made.deliver(NextHop("maildir", path=str(tmp_path)), envelope("ana@x.test", "eva@x.test"), CONTENT)
+    assert sent.trouble is None
+    assert codes(sent) == [(452, "4.3.1")] * 2
+
+
+async def test_no_folder_but_the_mailboxes_own_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "not there"))
+    content = Content(head=HEAD, tail=b"x" * (2 << 20) + b"\r\n")
+    async with hops() as made:
+        sent = await made.deliver(NextHop("maildir", path=str(tmp_path / "mail")), envelope("ana@x.test"), content)
+    assert codes(sent) == [(250, "2.0.0")]
+    assert new(tmp_path / "mail", "ana@x.test")[0].stat().st_size > 2 << 20
