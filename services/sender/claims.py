@@ -61,14 +61,12 @@ class Claims:
             begun = time.monotonic()
             try:
                 await self._ledger.renew(self._owner, self._lease)
+                self._renewed_at = begun
+                await self.release_leftovers()
             except LedgerUnavailable as error:
                 journal.unavailable("ledger", str(error))
-                continue
-            except Exception as error:
+            except Exception as error:  # whatever it is: without this task no lease lives on
                 journal.crashed("renewal of claims", error)
-                continue
-            self._renewed_at = begun
-            await self.release_leftovers()
 
     async def release_leftovers(self) -> None:
         """Give back what could not be given back when its work was done; otherwise it would be renewed for ever."""
@@ -117,5 +115,8 @@ class Claims:
         except LedgerUnavailable as error:
             self._leftovers.add(claim)
             journal.unavailable("ledger", str(error))
+        except Exception as error:  # the work under the claim is done and recorded: no reason to do it again
+            self._leftovers.add(claim)
+            journal.crashed("release of a claim", error)
         else:
             self._leftovers.discard(claim)

@@ -1,7 +1,7 @@
 """One delivery to one next hop: the one function `Hops.deliver`, choosing among SMTP, LMTP, MX and Maildir.
 
 It never raises for what a next hop does: every recipient has an answer. What it hands back beside the answers is trouble of our
-own (a body that cannot be read), with the answers that were heard before it.
+own (a body that cannot be read, a fault), with the answers that were heard before it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from services.sender.mx import MailExchangers, is_local
 from services.sender.payload import Payload
 from services.sender.pool import Pool
 from services.sender.wire import sendable, sendable_sender
-from shared.bodies import Bodies, BodiesUnavailable, BodyMissing
+from shared.bodies import Bodies
 from shared.messages import Content, Lane, Recipient
 from shared.replies import Kind, Reply
 from shared.routes import NextHop
@@ -51,7 +51,7 @@ class Sent(msgspec.Struct):
     """What came of it: an answer for each recipient, None where `trouble` (of ours) came before it was sent."""
 
     answers: list[Answer | None]
-    trouble: BodyMissing | BodiesUnavailable | None = None
+    trouble: Exception | None = None
 
 
 class Hops:
@@ -93,7 +93,7 @@ class Hops:
                 await self._into_maildirs(Path(hop.path), envelope, payload, sent)
             else:
                 await self._over_network(hop, envelope, payload, sent)
-        except (BodyMissing, BodiesUnavailable) as trouble:
+        except Exception as trouble:  # whatever it is: what was heard before it has happened, and must be recorded
             sent.trouble = trouble
         return sent
 

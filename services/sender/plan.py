@@ -27,13 +27,13 @@ class Work(msgspec.Struct):
     `told` are the recorded fates of this attempt, which the reporter may not have heard of."""
 
     send: list[Recipient]
-    again: list[tuple[Recipient, float]]  # with the time (epoch seconds) at which the retry is due
+    again: dict[float, list[Recipient]]  # by the time (epoch seconds) at which the retry is due: one message for each
     told: list[Fate]
 
 
 def sort_out(delivery: Delivery, standings: Mapping[str, Standing], now: float) -> Work:
     """Compare a delivery's recipients with what is recorded of them."""
-    work = Work([], [], [])
+    work = Work([], {}, [])
     for recipient in delivery.recipients:
         standing = standings.get(key(recipient.address))
         if standing is None or (standing.state not in _FINAL and standing.attempts <= delivery.attempt):
@@ -41,7 +41,7 @@ def sort_out(delivery: Delivery, standings: Mapping[str, Standing], now: float) 
         elif standing.attempts == delivery.attempt + 1:
             work.told.append(_remembered(recipient, standing, delivery, now))
             if standing.state is State.DEFERRED:
-                work.again.append((recipient, standing.next_at or now))
+                work.again.setdefault(standing.next_at or now, []).append(recipient)
     return work
 
 
@@ -75,7 +75,7 @@ def rerouted(delivery: Delivery, routes: Routes) -> list[Delivery]:
 
 
 def _hop(recipient: Recipient, routes: Routes) -> str:
-    return str(routes.hop(recipient.address.rpartition("@")[2].lower()))
+    return str(routes.hop(key(recipient.address).rpartition("@")[2]))  # as the expander asks: by the A-label
 
 
 def next_hop(delivery: Delivery) -> NextHop:

@@ -32,6 +32,10 @@ from shared.worker import Worker, retry_delay
 
 BODY_GONE = Reply(554, "3.0", "The message's body is missing")
 BAD_HOP = Reply(554, "3.5", "The delivery names no next hop")
+UNRECORDED = Reply(554, "3.0", "The message was sent, but what became of it could not be recorded")
+
+RECORD_FAULTS = 5
+"""Times that recording may fail for another reason than an absent ledger."""
 
 
 class Sender:
@@ -103,7 +107,7 @@ class Sender:
         keys = [key(recipient.address) for recipient in delivery.recipients]
         now = time.time()
         work = sort_out(delivery, await self._ledger.standings(delivery.post_id, keys), now)
-        follow_ups = [retry(delivery, [recipient], due - now) for recipient, due in work.again]
+        follow_ups = [retry(delivery, recipients, due - now) for due, recipients in work.again.items()]
         if repeated and work.told:  # its sender may have died between the record and the telling
             follow_ups.append(self._outcome(delivery, work.told))
         sent = Sent([])
@@ -167,17 +171,25 @@ class Sender:
         return fates
 
     async def _record(self, delivery: Delivery, fates: Sequence[Fate]) -> None:
-        """Make the fates durable, however long the ledger takes: they have happened, and only this task knows of them."""
-        tries = 0
+        """Make the fates durable, however long the ledger takes: they have happened, and only this task knows of them.
+
+        Trouble of another kind may be for good. Then the delivery is parked: to try it again would send it again. Raises `PermanentError`.
+        """
+        tries = faults = 0
         while fates:
             try:
                 await self._ledger.record(delivery.post_id, delivery.group, fates)
             except LedgerUnavailable as error:
                 journal.retried("record", str(error), tries=tries, delay=retry_delay(tries))
-                await asyncio.sleep(min(retry_delay(tries), 15))
-                tries += 1
+            except Exception as error:
+                journal.crashed("record", error)
+                faults += 1
+                if faults == RECORD_FAULTS:
+                    raise PermanentError(UNRECORDED, why=f"{type(error).__name__}: {error}") from error
             else:
                 return
+            await asyncio.sleep(min(retry_delay(tries), 15))
+            tries += 1
 
     def _follow_ups(self, delivery: Delivery, recipients: Sequence[Recipient], fates: Sequence[Fate]) -> list[Outgoing]:
         """What the fates lead to: one delayed message for those tried again at the same time, and word to the reporter."""
@@ -194,7 +206,7 @@ class Sender:
 
 
 def _raise(sent: Sent) -> None:
-    """Trouble with the body, now that all that was heard is recorded: gone is for a person to look at, unavailable for later."""
+    """Trouble of ours, now that all that was heard is recorded: a body that is gone is for a person to look at, the rest for later."""
     if isinstance(sent.trouble, BodyMissing):
         raise PermanentError(BODY_GONE, why=str(sent.trouble)) from sent.trouble
     if sent.trouble is not None:
