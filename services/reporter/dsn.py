@@ -23,8 +23,10 @@ POSITIVE_STATUS = "2.1.5"
 GONE_STATUS = "5.1.1"
 
 _STATUS = re.compile(r"^[245]\.\d{1,3}\.\d{1,3}$")
-_HOST = re.compile(
-    r"^(?=.{1,255}$)[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?)+$"
+# A peer as the sender writes it, "mx1.example.org[192.0.2.1]:25" or "mx1.example.org:25"; a name whose last label is no number.
+_PEER = re.compile(
+    r"^(?=.{1,300}$)((?:[a-zA-Z0-9_](?:[a-zA-Z0-9_-]*[a-zA-Z0-9])?\.)+(?![0-9]+(?:[\[:]|$))[a-zA-Z0-9-]{1,63})"
+    r"(?:\[[0-9a-fA-F.:]+\])?(?::[0-9]{1,5})?$"
 )
 _HEX = re.compile(r"\+([0-9A-F]{2})")
 _UNICODE = re.compile(r"\\x\{([0-9A-Fa-f]{2,6})\}")
@@ -70,7 +72,7 @@ class Dsn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def block_of_fate(fate: Fate, *, action: Action, orcpt: str | None, retry_until: float | None = None) -> Block:
-    """The fields of a member behind an alias. Diagnostic-Code and Remote-MTA only where a server said something."""
+    """The fields of a member behind an alias. Remote-MTA where the next hop has a name; an address or a path of ours is none."""
     return Block(
         final=fate.address,
         action=action,
@@ -78,7 +80,7 @@ def block_of_fate(fate: Fate, *, action: Action, orcpt: str | None, retry_until:
         orcpt=orcpt,
         said=reply(fate),
         diagnostic=f"smtp; {reply(fate)}" if fate.code else "",
-        remote=fate.hop if fate.code and _HOST.match(fate.hop) else "",
+        remote=peer[1] if fate.code and (peer := _PEER.match(fate.hop)) else "",
         last_attempt=fate.at,
         retry_until=retry_until,
     )

@@ -201,6 +201,27 @@ def test_failures_behind_an_alias_are_read_by_flufl_as_permanent() -> None:
     assert (set(temporary), set(permanent)) == (set(), {b"boris@gmail.test", b"vera@other.test"})
 
 
+@pytest.mark.parametrize(
+    ("hop", "remote"),
+    [
+        ("mx1.gmail.test[192.0.2.1]:25", "dns; mx1.gmail.test"),  # as the sender writes a mail exchanger
+        ("mx1.gmail.test[2001:db8::1]:25", "dns; mx1.gmail.test"),
+        ("relay.example.test:587", "dns; relay.example.test"),
+        ("mx.gmail.test", "dns; mx.gmail.test"),
+        ("127.0.0.1:2525", None),
+        ("10.0.0.1", None),
+        ("relay:25", None),
+        ("maildir", None),
+        ("smtp://127.0.0.1:25", None),
+        ("mx.gmail.test\r\nX: y", None),
+        ("", None),
+    ],
+)
+def test_remote_mta_is_the_name_of_the_server_that_answered(hop: str, remote: str | None) -> None:
+    block = dsn.block_of_fate(fate("boris@gmail.test", hop=hop), action=Action.FAILED, orcpt=None)
+    assert Status(octets(dsn.build(report(block)))).recipients[0].get("remote-mta") == remote
+
+
 def test_a_delay_is_read_by_flufl_as_temporary_and_says_until_when() -> None:
     late = dsn.block_of_fate(
         fate(code=451, status="4.2.1"), action=Action.DELAYED, orcpt=None, retry_until=NOW + 432000
