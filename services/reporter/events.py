@@ -70,10 +70,12 @@ class DeliveryFailed(Event, frozen=True, kw_only=True, tag="delivery.failed"):
     post: Annotated[str, Meta(description="The post's id")]
     group: Annotated[str, Meta(description="The group's address")]
     recipient: Annotated[str, Meta(description="The recipient's address")]
-    code: Annotated[int, Meta(description="SMTP reply code, 0 where no server answered")]
+    code: Annotated[
+        int, Meta(description="SMTP reply code; where no server answered it is ours, and `text` says what happened")
+    ]
     status: Annotated[str, Meta(description="Enhanced status code")]
-    text: Annotated[str, Meta(description="What the server said")]
-    host: Annotated[str, Meta(description="Who said it")]
+    text: Annotated[str, Meta(description="What the server said, or what came of reaching it")]
+    host: Annotated[str, Meta(description="The server that was asked, or the next hop")]
     attempts: Annotated[int, Meta(description="How many attempts were made")]
 
 

@@ -32,6 +32,9 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     mail_from: str = ""
     subject: str = ""
     message_id: str = ""
+    forward: bool = (
+        False  # mail to an owner or postmaster address, which goes to those who answer for it, not to members
+    )
 
 
 def build(notice: Notice) -> Content:
@@ -39,7 +42,7 @@ def build(notice: Notice) -> Content:
     headers = [
         f"From: Mail Delivery System <MAILER-DAEMON@{mime.clean(notice.hostname)}>",
         _to(notice.to),
-        mime.header("Subject", f"{_people(len(notice.failed))} of {notice.group} did not get a message"),
+        mime.header("Subject", f"{_people(notice)} of {notice.group} did not get a message"),
         f"Date: {mime.date(notice.at)}",
         f"Message-ID: <{notice.id}@{mime.clean(notice.hostname)}>",
         "Auto-Submitted: auto-generated",
@@ -59,16 +62,20 @@ def _text(notice: Notice) -> str:
     """What happened, the table, the post."""
     rows = sorted(notice.failed, key=lambda fate: fate.address)
     lines = [
-        f"A message to the group {mime.clean(notice.group)} could not be delivered to",
-        f"{_people(len(rows))}. It will not be tried again for them.",
+        f"A message to {'' if notice.forward else 'the group '}{mime.clean(notice.group)} could not be delivered to",
+        f"{_people(notice)}. It will not be tried again for them.",
         "",
         *_table(rows[:TABLE_LIMIT]),
     ]
     if len(rows) > TABLE_LIMIT:
         lines += [f"  ... and {len(rows) - TABLE_LIMIT} more"]
     lines += ["", "The message:", *(f"  {name:<10}{value}" for name, value in _about(notice) if value), ""]
-    lines += [f"What happened to every member's copy:  horo trace {notice.post_id}", ""]
-    lines += ["You get this because you look after the group. The author was not told.", ""]
+    whose = "" if notice.forward else "member's "
+    lines += [f"What happened to every {whose}copy:  horo trace {notice.post_id}", ""]
+    lines += [
+        f"You get this because you look after the {'domain' if notice.forward else 'group'}. The author was not told.",
+        "",
+    ]
     return mime.CRLF.join(lines)
 
 
@@ -87,5 +94,7 @@ def _about(notice: Notice) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _people(number: int) -> str:
-    return "1 member" if number == 1 else f"{number} members"
+def _people(notice: Notice) -> str:
+    one, many = ("reader", "readers") if notice.forward else ("member", "members")
+    number = len(notice.failed)
+    return f"1 {one}" if number == 1 else f"{number} {many}"

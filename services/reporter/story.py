@@ -149,14 +149,15 @@ class Reporter:
         """The sender has recorded the fates: tell of those that are final failures, and of those that are late."""
         failed = tuple(fate for fate in message.fates if fate.state is State.FAILED)
         deferred = tuple(fate for fate in message.fates if fate.state is State.DEFERRED)
-        if (
-            message.kind is not DeliveryKind.POST
-        ):  # its post may not be in the ledger at all; and nothing answers an answer
-            self._leave_untold(message, failed, why=f"a {message.kind.value}")
+        if message.kind is DeliveryKind.REPORT:  # nothing answers an answer; and its post is not in the ledger
+            self._leave_untold(message, failed, why="a report")
             return
         if not failed and not deferred:
             return
         summary, target, _, _ = await self._remembered(message.post_id, message.group)
+        if message.kind is DeliveryKind.FORWARD:
+            await self._forward_failed(message, summary.record, target, failed)
+            return
         if failed:
             await self._emit(*(events.delivery_failed(message.post_id, message.group, fate) for fate in failed))
             await self._tell_failed(message, summary.record, target, failed)
@@ -174,6 +175,18 @@ class Reporter:
                 await self._notify(message, record, target, failed)
             case Tell.NOBODY:
                 self._leave_untold(message, failed, why="the author wants none")
+
+    async def _forward_failed(
+        self, message: Attempted, record: PostRecord, target: TargetRecord, failed: tuple[Fate, ...]
+    ) -> None:
+        """Mail to an owner or postmaster address that did not arrive: told to whoever answers next for the domain, not to the author,
+        whose address nobody has checked (no backscatter). A bounce that cannot be forwarded stands in the log alone (RFC 3461 5.2)."""
+        if not failed:
+            return
+        if record.mail_from:
+            await self._notify(message, record, target, failed)
+        else:
+            self._leave_untold(message, failed, why="a bounce")
 
     async def _tell_late(self, record: PostRecord, target: TargetRecord, late: tuple[Fate, ...]) -> None:
         until = record.accepted_at + self._max_age
@@ -243,6 +256,7 @@ class Reporter:
             mail_from=record.mail_from,
             subject=record.subject,
             message_id=record.message_id,
+            forward=message.kind is DeliveryKind.FORWARD,
         )
         await self._post_office.send(report_id, target.group, people, notices.build(notice), at=notice.at)
         await self._told(record, target, report_id, "owners", people, notice.at)
@@ -250,7 +264,7 @@ class Reporter:
     async def _guardians(self, target: TargetRecord, failed: Sequence[Fate]) -> tuple[str, tuple[str, ...]]:
         """Who looks after the group, and the name they are addressed by: its owners, else its domain's postmaster, else ours.
 
-        An owner whose own copy failed just now is not written to: that mail would fail the same way, and nobody would hear of it.
+        Whoever's own copy failed just now is not written to: that mail would fail the same way, and nobody would hear of it.
         """
         local, _, domain_name = target.group.rpartition("@")
         dead = {key(fate.address) for fate in failed}
@@ -258,8 +272,10 @@ class Reporter:
         if owners:
             return f"{local}-owner@{domain_name}", owners
         domain = await self._directory.domain(domain_name)
-        postmaster = (domain.postmaster if domain is not None else "") or self._postmaster
-        return f"postmaster@{domain_name}", (postmaster,) if decide.usable(postmaster) else ()
+        for postmaster in (domain.postmaster if domain is not None else "", self._postmaster):
+            if decide.usable(postmaster) and key(postmaster) not in dead:
+                return f"postmaster@{domain_name}", (postmaster,)
+        return f"postmaster@{domain_name}", ()
 
     async def _told(
         self, record: PostRecord, target: TargetRecord, report_id: str, kind: str, to: tuple[str, ...], at: float
