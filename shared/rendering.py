@@ -23,7 +23,8 @@ from shared.messages import Origin, Post
 _MAX_LIST_ID = 255
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_REMOVED = ("bcc", "resent-bcc", "return-path", "precedence", "list-post", "list-owner")
+_SECRET = ("bcc", "resent-bcc", "return-path")
+_REMOVED = (*_SECRET, "precedence", "list-post", "list-owner")
 _NOT_TOKEN = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _REPLY_MARK = re.compile(r"[^\W\d_]{1,6}(?:\[\d{1,3}\]|\d)?\s?:\s*+")  # "Re:", "RE[2]:", "Fwd:", "Отг:"
 _MAX_WORDS_LINE = 76  # of a line that has encoded words (RFC 2047 2)
@@ -54,8 +55,10 @@ def render(head: bytes, *, post: Post, group: Group, hostname: str, secret: str)
 
 
 def render_forward(head: bytes, *, post: Post, name: str, hostname: str, secret: str) -> bytes:
-    """The head of mail that is handed on for a role address of ours, whose key is `name`: a trace and a loop mark, nothing else."""
-    return headers.splice(head, prepend=[_received(post, hostname), loop_mark(name, secret)])
+    """The head of mail that is handed on for a role address of ours, whose key is `name`: a trace and a loop mark, and what must not be
+    passed on taken away. It is no group's mail: it gets no List-*, and a report keeps what it says."""
+    edit = {LOOP_MARK.lower(): lambda field: _true_mark(field, name, secret)}
+    return headers.splice(head, prepend=[_received(post, hostname), loop_mark(name, secret)], edit=edit, remove=_SECRET)
 
 
 # --- single fields ------------------------------------------------------------------------------------------------------
@@ -115,17 +118,19 @@ def _token(text: str) -> str:
 def _edits(group: Group, secret: str) -> dict[str, Callable[[Field], bytes]]:
     """What becomes of fields that are already there, by name."""
 
-    def loop_marked(field: Field) -> bytes:
-        return (
-            b"" if marked_by(field.value, secret) in ("", group.address) else field.raw
-        )  # forged, or ours already: one of each
-
-    edits: dict[str, Callable[[Field], bytes]] = {LOOP_MARK.lower(): loop_marked}
+    edits: dict[str, Callable[[Field], bytes]] = {
+        LOOP_MARK.lower(): lambda field: _true_mark(field, group.address, secret)
+    }
     if group.settings.reply_to_group:
         edits["reply-to"] = lambda field: b"X-Original-Reply-To" + field.raw[field.colon :]
     if prefix := rfc2047.printable(group.settings.subject_prefix):
         edits["subject"] = lambda field: _prefixed(field, prefix)
     return edits
+
+
+def _true_mark(field: Field, name: str, secret: str) -> bytes:
+    """A loop mark that stays; nothing where it is forged, or that of `name` already: one of each."""
+    return b"" if marked_by(field.value, secret) in ("", name) else field.raw
 
 
 def _prefixed(field: Field, prefix: str) -> bytes:

@@ -48,6 +48,11 @@ class Context:
         self.sessions: set[Connection] = set()
         self.accepting: set[asyncio.Task[object]] = set()
 
+    @property
+    def overloaded(self) -> bool:
+        """Whether there are as many acceptances as there may be clients: then some of them have gone away, and more would pile up (P10)."""
+        return len(self.accepting) >= self.crowd.total
+
     def spawn(self, work: Coroutine[object, object, T]) -> asyncio.Task[T]:
         """Run an acceptance as a task of the service's own: it outlives its session, and the drain waits for it."""
         task: asyncio.Task[T] = asyncio.create_task(work, name="ingress accept")

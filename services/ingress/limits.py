@@ -76,7 +76,7 @@ class Crowd:
     """Open connections, in all and by client."""
 
     def __init__(self, *, total: int, per_client: int) -> None:
-        self._total = total
+        self.total = total
         self._per_client = per_client
         self._open: Counter[str] = Counter()
         self._count = 0
@@ -89,7 +89,7 @@ class Crowd:
     def admit(self, ip: str) -> bool:
         """Count a new connection; False, and nothing counted, where it is one too many."""
         client = network_of(ip)
-        if self._count >= self._total or self._open[client] >= self._per_client:
+        if self._count >= self.total or self._open[client] >= self._per_client:
             if not self._open[client]:
                 del self._open[client]
             return False

@@ -258,10 +258,13 @@ class Session(Connection):
             async with AsyncExitStack() as stack:
                 received = await self._receive(stack)
                 self.mail = None
-                if received.fault is None:
-                    replies = await self._accept(mail, received, stack.pop_all())
-                else:
+                if received.fault is not None:
                     replies = [received.fault] * len(mail.accepted)
+                elif self.context.overloaded:
+                    journal.session_trouble(self.ip, "too many messages wait for the bus and the stores")
+                    replies = [TROUBLE] * len(mail.accepted)
+                else:
+                    replies = await self._accept(mail, received, stack.pop_all())
             await self._answer(mail, replies)
         finally:
             self.receiving = False

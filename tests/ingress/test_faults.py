@@ -155,6 +155,26 @@ async def test_p1_a_client_gone_after_the_dot_does_not_cancel_the_publish(house:
     await eventually(lambda: house.bus.posts, "the post on the bus")
 
 
+async def test_p10_messages_of_clients_that_are_gone_do_not_pile_up(start: Start) -> None:
+    """While the bus hangs each of them is held for HORO_ACCEPT_TIMEOUT, and its connection no longer counts."""
+    house = await start(max_connections=3)
+    house.bus.fault.hang()
+    linger = struct.pack("ii", 1, 0)
+    for held in range(1, 4):
+        async with await Client.connect(house.smtp) as client:
+            await client.talk(AT_DATA)
+            await client.send(b"Subject: x\r\n\r\nbody\r\n.\r\n")
+            await eventually(lambda held=held: len(house.ingress._context.accepting) == held, "an acceptance")  # type: ignore[misc]
+            client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        await eventually(lambda: house.ingress.sessions == 0, "the session to end")
+    async with await Client.connect(house.smtp) as client:
+        await client.talk(AT_DATA)
+        assert (await client.ask("Subject: x\r\n\r\nbody\r\n.")).startswith("451 4.3.0")
+        assert len(house.ingress._context.accepting) == 3
+        house.bus.fault.release()
+        await eventually(lambda: len(house.bus.posts) == 3, "the three posts on the bus")
+
+
 async def test_a_client_gone_mid_data_leaves_no_post(house: House) -> None:
     async with await Client.connect(house.smtp) as client:
         await client.talk(AT_DATA)

@@ -314,10 +314,11 @@ def test_marks_that_are_not_ours_go_and_true_ones_stay() -> None:
     assert loops(out, SECRET) == {"office@example.com", "board@example.com"}
 
 
-def test_forwarded_mail_gets_a_trace_and_a_mark_and_nothing_else() -> None:
-    head = b"Return-Path: <>\r\nFrom: mailer-daemon@example.org\r\nBcc: x@example.org\r\n\r\n"
-    out = render_forward(head, post=POST, name="office-owner@example.com", hostname=HOST, secret=SECRET)
-    assert out.endswith(b"\r\n" + head)
+def test_forwarded_mail_gets_a_trace_and_a_mark_and_loses_what_is_secret() -> None:
+    kept = b"From: mailer-daemon@example.org\r\nPrecedence: bulk\r\nList-Id: <other.example.net>\r\nReply-To: x@example.org\r\n\r\n"
+    gone = b"Return-Path: <>\r\nBcc: x@example.org,\r\n y@example.org\r\nResent-Bcc: z@example.org\r\nX-Horo-Loop: a@b.example forged\r\n"
+    out = render_forward(gone + kept, post=POST, name="office-owner@example.com", hostname=HOST, secret=SECRET)
+    assert out.endswith(b"\r\n" + kept)
     assert [field.name for field in headers.fields(out)][:2] == ["received", "x-horo-loop"]
-    assert len(headers.fields(out)) == 5
+    assert len(headers.fields(out)) == 6
     assert loops(out, SECRET) == {"office-owner@example.com"}
