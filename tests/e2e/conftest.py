@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,16 @@ import pytest
 from tests.e2e.sinks import NextHop
 from tests.e2e.system import CLUSTER, System
 from tests.support.processes import Processes
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failed test, show what the processes of a system that it shares with other tests have printed last."""
+    report = yield
+    if report.failed and "place" in getattr(item, "funcargs", {}):
+        system = item.funcargs["place"].system  # type: ignore[attr-defined]
+        report.sections += [(role, system.said(role)[-20_000:]) for role in system.children]
+    return report
 
 
 class Starts(Protocol):

@@ -99,6 +99,15 @@ class System:
         """What the processes of a role have printed."""
         return "".join(child.output for child in self.children[role])
 
+    def roll(self, role: str) -> list[int]:
+        """SIGTERM to one process of a role after the other, each started again before the next, as a deployment does; the exit statuses."""
+        statuses = []
+        for child in self.children[role]:
+            statuses.append(child.terminate())
+            child.start()
+            self.wait_ready(role)
+        return statuses
+
     def close(self) -> None:
         """End what still runs, and give the ports back."""
         for children in self.children.values():
@@ -193,7 +202,8 @@ def run_horo(
         env={**inherited, "COLUMNS": "200", **env},  # a wide terminal: tables are not folded
         input=standard_input,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="surrogateescape",
         timeout=COMMAND_TIMEOUT,
         check=False,
     )

@@ -174,6 +174,22 @@ def test_p1_p3_kill_9_of_the_broker_and_a_restart_of_the_database_in_mid_flow(
     assert all(child.running for children in at.system.children.values() for child in children)
 
 
+def test_p1_p3_a_rolling_restart_in_mid_flow_loses_and_repeats_nothing(
+    cluster: Starts, hops: Callable[..., NextHop]
+) -> None:
+    at = scene(cluster, hops())
+    with Flow(at.ledger, at.system.smtp, TEAM) as flow:
+        more(flow, 3)
+        for role in ("sender", "expander", "reporter", "ingress"):
+            begun = len(slow(at.hop))
+            big(at)
+            in_mid_flow(at.hop, begun)
+            assert set(at.system.roll(role)) == {0}
+        more(flow, 3)
+        flow.stop()
+    judged(at, frozenset())  # an orderly end drains: SMTP's exception is for crashes alone
+
+
 def test_p1_p3_kill_9_of_the_embedded_profile_in_mid_flow(embedded: Starts, hops: Callable[..., NextHop]) -> None:
     at = scene(embedded, hops())
     forgiven: frozenset[Pair] = frozenset()
