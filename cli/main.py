@@ -12,7 +12,7 @@ from shared.bus import BusUnavailable
 from shared.directory import Conflict, DirectoryError, NotFound
 from shared.replies import TransientError
 from shared.settings import SettingsError
-from shared.starting import StartError
+from shared.starting import ServiceEnded, StartError
 
 HELP = """Horo, a mail-group engine: write to one address, every member gets it, and you can see that they did.
 
@@ -65,6 +65,8 @@ def _explain(error: BaseException) -> tuple[str, Exit] | None:
             return str(error), error.code
         case SettingsError() | StartError():
             return str(error), Exit.USAGE
+        case ServiceEnded():
+            return str(error), Exit.FAILED
         case NotFound():
             return str(error), Exit.NOT_FOUND
         case Conflict():

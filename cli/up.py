@@ -10,10 +10,10 @@ from cyclopts import Parameter
 
 from cli import demo as demo_groups
 from cli.check import listens
-from cli.output import CommandError, Exit, say
+from cli.output import say
 from shared import journal
 from shared.parts import Parts
-from shared.runtime import Build, run_loop, serve
+from shared.runtime import Build, apart, run_loop, serve
 from shared.settings import Settings, load
 
 ROLES = ("ingress", "expander", "sender", "reporter")
@@ -59,11 +59,7 @@ def serve_role(role: Role, /) -> None:
         Which one.
     """
     settings = _settings("json")
-    if settings.broker_url.startswith("embedded:"):
-        raise CommandError(
-            "the embedded bus works inside one process: run `horo up`, or set HORO_BROKER_URL to an amqp:// URL for separate services",
-            Exit.USAGE,
-        )
+    apart(settings)
     run_loop(serve(settings, {role: build_of(role)}))
 
 

@@ -6,6 +6,8 @@ Waits a while for servers that are not up yet (everything starts at once in a cl
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +20,7 @@ import msgspec
 from shared import journal
 from shared.bodies import Bodies
 from shared.bodies.open import open_bodies
-from shared.bus import Bus
+from shared.bus import Bus, BusUnusable, Exclusive
 from shared.bus.open import open_bus
 from shared.database.migrate import SchemaError
 from shared.directory import Directory
@@ -31,6 +33,8 @@ from shared.starting import StartError
 
 START_PATIENCE = 60.0
 """Seconds that a starting service waits for each server it needs."""
+LOCAL_PATIENCE = 2.0
+"""Seconds that it waits for a database in a file: nobody is going to start that. (Each try waits for its lock besides.)"""
 
 T = TypeVar("T")
 
@@ -46,17 +50,21 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     secret: str
     hostname: str
 
-    async def check(self) -> None:
-        """Whether everything a message needs answers now; raises a `TransientError` that says what does not."""
-        await self.directory.check()
-        await self.ledger.check()
-        await self.bodies.check()
-        await self.bus.check()
+    async def check(self) -> dict[str, str]:
+        """What a message needs and what does not answer now, each with its cause; empty when all is well."""
+        checks = {
+            "bodies": self.bodies.check(),
+            "bus": self.bus.check(),
+            "directory": self.directory.check(),
+            "ledger": self.ledger.check(),
+        }
+        found = await asyncio.gather(*checks.values(), return_exceptions=True)
+        return {name: _why(error) for name, error in zip(checks, found, strict=True) if error is not None}
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
-    """Open all ports. Raises `StartError` where one cannot be opened."""
+async def open_parts(settings: Settings, *, consuming: bool = False) -> AsyncIterator[Parts]:
+    """Open all ports. Raises `StartError` where one cannot be opened. `consuming`: as the process that works the queues, not one beside it."""
     try:
         settings.data_path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,8 +73,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         secret = effective_secret(settings)
         bus = await _patiently("the bus (HORO_BROKER_URL)", lambda: open_bus(settings.broker_url, settings.data_path))
         stack.push_async_callback(bus.close)
+        if consuming and isinstance(bus, Exclusive):
+            await _patiently("the bus (HORO_BROKER_URL)", bus.own)
+        local = settings.effective_database_url.startswith("sqlite:")
         directory = await _patiently(
-            "the database (HORO_DATABASE_URL)", lambda: open_directory(settings, secret=secret)
+            "the database (HORO_DATABASE_URL)",
+            lambda: open_directory(settings, secret=secret),
+            patience=LOCAL_PATIENCE if local else START_PATIENCE,
         )
         stack.push_async_callback(directory.close)
         ledger = open_ledger(settings)  # the directory has brought the schema up to date
@@ -88,21 +101,28 @@ async def _open_bodies(settings: Settings) -> Bodies:
     return open_bodies(settings.bodies_url, settings.data_path)
 
 
-async def _patiently(what: str, build: Callable[[], Awaitable[T]]) -> T:
+def _why(error: BaseException) -> str:
+    """The private cause, for the journal and for whoever starts us."""
+    return (error.why if isinstance(error, TransientError) else "") or f"{type(error).__name__}: {error}"
+
+
+async def _patiently(what: str, build: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
+    """What `build` makes, tried again while a server does not answer, for `patience` seconds (START_PATIENCE). Raises `StartError`."""
+    patience = START_PATIENCE if patience is None else patience
     loop = asyncio.get_running_loop()
-    end = loop.time() + START_PATIENCE
+    end = loop.time() + patience
     pause = 0.25
     while True:
         try:
             return await build()
-        except (SchemaError, ValueError) as error:
-            raise StartError(f"{what}: {error}") from error
+        except (SchemaError, ValueError, BusUnusable) as error:
+            raise StartError(f"{what}: {_why(error) if isinstance(error, TransientError) else error}") from error
+        except OSError as error:
+            raise StartError(f"{what}: {error.filename or ''}: {error.strerror or error}") from error
         except TransientError as error:
             if loop.time() + pause > end:
-                raise StartError(
-                    f"{what} does not answer after {START_PATIENCE:.0f} s: {error.why or error}"
-                ) from error
-            journal.unavailable(what, error.why or str(error))
+                raise StartError(f"{what} does not answer after {patience:.0f} s: {_why(error)}") from error
+            journal.unavailable(what, _why(error))
             await asyncio.sleep(pause)
             pause = min(pause * 2, 5.0)
 
@@ -113,22 +133,38 @@ def effective_hostname(settings: Settings) -> str:
 
 
 def effective_secret(settings: Settings) -> str:
-    """HORO_SECRET, or the one in HORO_DATA, made at first use and readable by its owner alone."""
-    return settings.secret or _kept_secret(settings.data_path / "secret")
+    """HORO_SECRET, or the one in HORO_DATA, made at first use and readable by its owner alone. Raises `StartError`."""
+    if settings.secret:
+        return settings.secret
+    if not settings.broker_url.startswith("embedded:"):
+        # Each process would make one of its own, and take the others' loop marks and bounce addresses for forgeries.
+        raise StartError(
+            "HORO_SECRET is not set: with a broker, every process needs the same one, at least 16 characters that nobody can guess"
+        )
+    return _kept_secret(settings.data_path / "secret")
 
 
 def _kept_secret(path: Path) -> str:
     try:
-        path.touch(mode=0o600, exist_ok=False)
-        path.write_text(secrets.token_urlsafe(32))
-    except FileExistsError:
-        pass
-    except OSError as error:
-        raise StartError(f"HORO_SECRET is not set, and none can be kept in {path}: {error.strerror}") from error
-    try:
+        if not path.exists():
+            _keep_secret(path)
         kept = path.read_text().strip()
     except OSError as error:
-        raise StartError(f"HORO_SECRET is not set, and {path} cannot be read: {error.strerror}") from error
+        raise StartError(f"HORO_SECRET is not set, and none can be kept in {path}: {error.strerror}") from error
     if len(kept) < 16:
         raise StartError(f"{path} holds no secret: delete it, and a new one is made")
     return kept
+
+
+def _keep_secret(path: Path) -> None:
+    """Make a secret; whole or not at all, and of two processes that start at once the first one's."""
+    draft = path.with_name(f".secret-{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(32))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
