@@ -181,7 +181,8 @@ class Rabbitmq:
             REASON_HEADER: reason.encode("utf-8", "replace").decode()[:REASON_LIMIT],
             TRIES_HEADER: message.tries,
         }
-        await self._publisher.publish((PARKED_EXCHANGE, "", _message(message.payload, headers)), timeout=30.0)
+        # Without a look at its size: what was put on the broker by somebody else must not come back for ever because it is too large.
+        await self._publisher.publish((PARKED_EXCHANGE, "", _unbounded(message.payload, headers)), timeout=30.0)
 
 
 async def _ready(channel: AbstractChannel, name: str) -> int:
@@ -192,6 +193,10 @@ async def _ready(channel: AbstractChannel, name: str) -> int:
 def _message(payload: bytes, headers: dict[str, Any], content_type: str = "application/msgpack") -> Message:
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"a payload of {len(payload)} octets is over the limit of {MAX_PAYLOAD}")
+    return _unbounded(payload, headers, content_type)
+
+
+def _unbounded(payload: bytes, headers: dict[str, Any], content_type: str = "application/msgpack") -> Message:
     return Message(payload, headers=headers, content_type=content_type, delivery_mode=DeliveryMode.PERSISTENT)
 
 

@@ -153,11 +153,13 @@ class Subscription:
                 return message
 
     async def run(self) -> None:
-        """Consume until cancelled."""
+        """Consume until cancelled. Nothing else ends it: a consumer that ended without a word would leave its queue to grow."""
+        task = asyncio.current_task()
         failures = 0
-        while True:
+        while task is None or not task.cancelling():
             try:
-                await self._session()
+                with self._link.failing(f"consume {self._name}"):
+                    await self._session()
                 failures = 0
             except BusUnavailable as error:
                 if failures == 0:

@@ -19,7 +19,7 @@ from pamqp import encode
 
 from shared.bus import BusUnavailable, Incoming, Outgoing
 from shared.bus.rabbitmq import Rabbitmq
-from shared.topology import DELAYS, DELIVERY_LIMIT, WORK_EXCHANGE, WORK_QUEUES, Queue
+from shared.topology import DELAYS, DELIVERY_LIMIT, MAX_PAYLOAD, WORK_EXCHANGE, WORK_QUEUES, Queue
 from tests.support.servers import RabbitMQ
 
 PATIENCE = 90.0
@@ -388,3 +388,20 @@ async def test_amqps_works_and_verifies(
         await bus.publish(post(b"sealed"))
         assert (await taken(bus, Queue.POSTS)).payload == b"sealed"
         await bus.close()
+
+
+async def test_a_message_over_our_limit_that_somebody_else_put_there_is_parked_and_does_not_come_back(
+    rabbitmq_url: str, bus: Rabbitmq
+) -> None:
+    payload = bytes(MAX_PAYLOAD + 1)
+    connection = await aio_pika.connect(rabbitmq_url)
+    async with connection:
+        channel = await connection.channel()
+        await channel.default_exchange.publish(aio_pika.Message(payload), "horo.posts")
+    async with asyncio.timeout(PATIENCE), bus.consume(Queue.POSTS, prefetch=1) as consumer:
+        message = await consumer.get()
+        with pytest.raises(ValueError, match="over the limit"):
+            await bus.publish(Outgoing(queue=Queue.POSTS, payload=message.payload))
+        await message.park("too large to be put off")
+    assert (await taken(bus, Queue.PARKED)).payload == payload
+    assert await bus.depth(Queue.POSTS) == 0
