@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from shared import identity
 from shared.headers import loop_mark
 from shared.identity import new_id
-from shared.ledger import Ledger
-from shared.messages import Origin, Reason, State, Target, TargetKind
-from tests.expander.world import ACCEPTED, SECRET, World, head, person, post, role
+from shared.messages import Origin, Post, Reason, State, Target, TargetKind
+from tests.expander.town import person
+from tests.expander.world import ACCEPTED, SECRET, World, head, post, role
 
 OFFICE, BOARD, CREW, OUTER = "office@a.test", "board@a.test", "crew@a.test", "outer@b.test"
 
@@ -272,12 +273,5 @@ async def test_p3_a_repeated_post_is_not_repeated_inside(world: World) -> None:
     assert again.reasons(OFFICE) == ["repetition"]
 
 
-def _like(message: object) -> object:
-    import msgspec
-
+def _like(message: Post) -> Post:
     return msgspec.structs.replace(message, id=new_id(), origin=Origin(ip="192.0.2.9", helo="other", protocol="SMTP"))
-
-
-def test_the_ledger_double_keeps_the_port(world: World) -> None:
-    named = [name for name in vars(Ledger) if not name.startswith("_")]
-    assert all(callable(getattr(world.ledger, name)) for name in named)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from shared.groups import Domain
 from shared.headers import loop_mark
-from shared.messages import Delivery, DeliveryKind, Reason, Signal, TargetKind
+from shared.messages import DeliveryKind, Reason, Signal, Target, TargetKind
 from shared.settings import Settings
-from tests.expander.world import ACCEPTED, SECRET, World, head, person, post, role
+from tests.expander.town import person
+from tests.expander.world import ACCEPTED, SECRET, World, head, post, role
 
 OFFICE, BOARD = "office@a.test", "board@a.test"
 NAMES = {
@@ -18,7 +20,7 @@ NAMES = {
 }
 
 
-def target(kind: TargetKind):  # type: ignore[no-untyped-def]
+def target(kind: TargetKind) -> Target:
     return role("a.test" if kind is TargetKind.POSTMASTER else OFFICE, kind, NAMES[kind])
 
 
@@ -103,8 +105,6 @@ async def test_f42_a_forward_that_comes_back_is_swallowed(world: World, kind: Ta
 
 
 async def test_p3_a_repeated_forward_is_a_repetition(world: World) -> None:
-    import msgspec
-
     world.directory.add(OFFICE, owners=("ola@x.test",))
     message = post(target(TargetKind.OWNER))
     await world.run(message)
@@ -118,11 +118,7 @@ async def test_p3_a_forward_again_is_the_same_batch(world: World) -> None:
     message = post(target(TargetKind.OWNER))
     first, second = await world.run(message), await world.run(message)
     assert first.claims == second.claims
-    assert _batches(first) == _batches(second)
-
-
-def _batches(result) -> list[Delivery]:  # type: ignore[no-untyped-def]
-    return list(result.deliveries)
+    assert first.deliveries == second.deliveries
 
 
 # --- signals ------------------------------------------------------------------------------------------------------------

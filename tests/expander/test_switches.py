@@ -10,9 +10,11 @@ import pytest
 
 from shared import headers
 from shared.address import bounce_address
+from shared.headers import loop_mark
 from shared.identity import bounce_token, new_id
 from shared.messages import Content, DeliveryKind, Lane, Target
-from tests.expander.world import HOP, SECRET, World, head, open_world, person, post
+from tests.expander.town import person
+from tests.expander.world import HOP, SECRET, World, head, open_world, post
 
 OFFICE, BOARD = "office@a.test", "board@a.test"
 ANA = "ana@example.test"
@@ -345,8 +347,6 @@ async def test_a_group_deleted_since_its_rcpt_is_gone_and_told(world: World) -> 
 async def test_p7_p10_a_target_that_ends_early_does_not_make_the_plan_of_a_large_one(
     tmp_path: Path, first: str
 ) -> None:
-    from shared.headers import loop_mark
-
     async with open_world(tmp_path, express_limit=10, slice_size=100) as world:
         world.directory.add("marked@a.test", "vera@x.test")
         world.directory.add(OFFICE, *(f"p{n}@x.test" for n in range(300)))
