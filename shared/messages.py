@@ -248,12 +248,16 @@ class Fate(Message, frozen=True):
 
 
 class Attempted(Message, frozen=True, tag="attempted.v1"):
-    """A sender's attempt at a delivery, after its fates are recorded in the ledger: what the reporter tells the world of it."""
+    """A sender's attempt at a delivery, after its fates are recorded in the ledger: what the reporter tells the world of it.
+
+    `content` is the message that failed, where the author may get it back (an envelope that is the author's own): RFC 3461 4.3.
+    """
 
     post_id: str
     group: str
     kind: DeliveryKind
     fates: tuple[Fate, ...]
+    content: Content | None = None
 
 
 class Refused(Message, frozen=True, tag="refused.v1"):

@@ -28,6 +28,7 @@ from shared.identity import derive
 from shared.ledger import Ledger, PostRecord, PostSummary, TargetRecord, Totals
 from shared.messages import (
     Attempted,
+    Content,
     DeliveryKind,
     Expanded,
     Fate,
@@ -170,7 +171,15 @@ class Reporter:
         match decide.of_failure(record, target):
             case Tell.AUTHOR:
                 blocks = dsn.blocks_of_fates(failed, action=Action.FAILED, orcpt=target.orcpt)
-                await self._report(record, target, Action.FAILED, blocks, *_keys(failed), at=_latest(failed))
+                await self._report(
+                    record,
+                    target,
+                    Action.FAILED,
+                    blocks,
+                    *_keys(failed),
+                    at=_latest(failed),
+                    content=message.content,
+                )
             case Tell.OWNERS:
                 await self._notify(message, record, target, failed)
             case Tell.NOBODY:
@@ -214,6 +223,7 @@ class Reporter:
         blocks: tuple[dsn.Block, ...],
         *parts: str,
         at: float,
+        content: Content | None = None,
     ) -> None:
         """A DSN to the author: one a (post, group, action), or, for failures behind an alias, one a failed attempt (`parts`)."""
         report_id = derive(record.id, target.group, action.value, *parts)
@@ -230,7 +240,7 @@ class Reporter:
             message_id=record.message_id,
             subject=record.subject,
             envid=record.envid,
-            returned=await original_of(record, self._bodies, full=full),
+            returned=await original_of(record, content, self._bodies, full=full),
         )
         await self._post_office.send(report_id, target.group, (record.mail_from,), dsn.build(report), at=at)
         await self._told(record, target, report_id, action.value, (record.mail_from,), at)

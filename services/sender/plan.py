@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from shared.address import key
+from shared.address import key, split_role
 from shared.bus import Outgoing
 from shared.identity import verp_token
 from shared.ledger import Standing
-from shared.messages import Delivery, Fate, Lane, Recipient, State, encode
+from shared.messages import Delivery, DeliveryKind, Fate, Lane, Recipient, State, encode
 from shared.routes import NextHop, Routes
 from shared.topology import Queue
 
@@ -91,6 +91,13 @@ def senders(delivery: Delivery, recipients: Sequence[Recipient], secret: str) ->
     return tuple(
         f"{local}-{verp_token(secret, delivery.post_id, key(recipient.address))}@{domain}" for recipient in recipients
     )
+
+
+def comes_back(delivery: Delivery, fates: Sequence[Fate]) -> bool:
+    """Whether the author may be sent back what failed: a post whose envelope sender is the author's, not a bounce address of ours."""
+    role, _, token = split_role(key(delivery.mail_from))
+    ours = not delivery.mail_from or (role in ("bounces", "postmaster") and bool(token))
+    return delivery.kind is DeliveryKind.POST and not ours and any(fate.state is State.FAILED for fate in fates)
 
 
 def retry(delivery: Delivery, recipients: Sequence[Recipient], delay: float) -> Outgoing:

@@ -17,7 +17,7 @@ from random import Random
 from services.sender.claims import Claims
 from services.sender.hops import Envelope, Hops, Sent
 from services.sender.outcome import Policy, decide, retries
-from services.sender.plan import next_hop, rerouted, retry, senders, sort_out
+from services.sender.plan import comes_back, next_hop, rerouted, retry, senders, sort_out
 from shared import journal
 from shared.address import key
 from shared.bodies import Bodies, BodyMissing
@@ -201,7 +201,13 @@ class Sender:
         return [*messages, self._outcome(delivery, fates)] if fates else messages
 
     def _outcome(self, delivery: Delivery, fates: Sequence[Fate]) -> Outgoing:
-        told = Attempted(post_id=delivery.post_id, group=delivery.group, kind=delivery.kind, fates=tuple(fates))
+        told = Attempted(
+            post_id=delivery.post_id,
+            group=delivery.group,
+            kind=delivery.kind,
+            fates=tuple(fates),
+            content=delivery.content if comes_back(delivery, fates) else None,
+        )
         return Outgoing(queue=Queue.OUTCOMES, payload=encode(told))
 
 

@@ -11,7 +11,6 @@ from services.reporter.story import Reporter
 from shared.bus import BusUnavailable, Outgoing
 from shared.ledger import LedgerUnavailable
 from shared.messages import (
-    BodyRef,
     DeliveryKind,
     Lane,
     Refused,
@@ -181,44 +180,6 @@ async def test_an_owner_address_opened_after_its_posts_group_is_found() -> None:
     )
     assert [Status(octets(each.content)).recipients[0]["action"] for each in world.bus.reports] == ["relayed"]
     assert len(world.bus.emitted("post.accepted")) == 1
-
-
-async def test_the_header_of_a_large_original_comes_back_from_the_body_store() -> None:
-    world = World()
-    whole = b"From: Ana <ana@author.example>\r\nSubject: big\r\n\r\n" + b"x" * 70_000
-    world.bodies.blobs["k"] = (whole, NOW)
-    post = record(size=len(whole), body=BodyRef(key="k", size=len(whole), sha256=b""))
-    await told(world, post, target(report=True), expanded(post))
-    assert (
-        Status(octets(world.bus.reports[0].content)).original == b"From: Ana <ana@author.example>\r\nSubject: big\r\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("ret", "size", "kind"),
-    [
-        ("FULL", 500, "message/rfc822"),
-        ("HDRS", 500, "text/rfc822-headers"),
-        (None, 500, "text/rfc822-headers"),
-        ("FULL", 60_000, "text/rfc822-headers"),
-    ],
-)
-async def test_ret_full_is_kept_for_small_failures_only(ret: str | None, size: int, kind: str) -> None:
-    world = World()
-    whole = b"From: Ana <ana@author.example>\r\n\r\n" + b"x\r\n" * (size // 3)
-    world.bodies.blobs["k"] = (whole, NOW)
-    post = record(ret=ret, size=len(whole), body=BodyRef(key="k", size=len(whole), sha256=b""))
-    await told(world, post, target(envelope="alias", report=True), attempted(post, fate()))
-    await world.handle(expanded(post))
-    failed, success = world.bus.reports
-    assert Status(octets(failed.content)).original_kind == kind
-    assert Status(octets(success.content)).original_kind == "text/rfc822-headers", "RFC 3461 4.3: FULL is for failures"
-
-
-async def test_a_body_that_has_gone_holds_no_report_back() -> None:
-    world, post = World(), record(size=9, body=BodyRef(key="gone", size=9, sha256=b""))
-    await told(world, post, target(report=True), expanded(post))
-    assert b"Subject: Plan for Monday" in Status(octets(world.bus.reports[0].content)).original
 
 
 async def test_a_utf8_author_is_reached_with_smtputf8_and_an_ascii_one_without() -> None:

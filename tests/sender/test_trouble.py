@@ -14,7 +14,7 @@ from services.sender.plan import rerouted
 from shared.bodies.files import FileBodies
 from shared.bus import Bus, Outgoing
 from shared.ledger import Claim, Ledger
-from shared.messages import BodyRef, Content, Delivery, State, decode, encode
+from shared.messages import BodyRef, Content, Delivery, DeliveryKind, State, decode, encode
 from shared.replies import PermanentError
 from shared.routes import Routes
 from shared.topology import Queue
@@ -215,3 +215,28 @@ def test_a_retry_is_routed_by_the_a_label_as_the_first_attempt_was() -> None:
     )  # fmt: skip
     routes = Routes.parse("xn--bcher-kva.test=smtp://192.0.2.1", default="mx:")
     assert [each.hop for each in rerouted(message, routes)] == ["smtp://192.0.2.1:25"]
+
+
+@pytest.mark.parametrize(
+    ("mail_from", "kind", "comes"),
+    [
+        ("ana@author.example", DeliveryKind.POST, True),
+        (
+            "office-bounces+t0@example.test",
+            DeliveryKind.POST,
+            False,
+        ),  # the group answers for its members: P9, and no weight for nothing
+        ("postmaster+t0@example.test", DeliveryKind.POST, False),
+        ("", DeliveryKind.POST, False),
+        ("ana@author.example", DeliveryKind.FORWARD, False),
+    ],
+)
+async def test_what_failed_goes_with_the_word_of_it_where_the_author_may_get_it_back(
+    ledger: Ledger, mail_from: str, kind: DeliveryKind, comes: bool
+) -> None:
+    bus = RecordingBus()
+    async with Sink() as sink:
+        for cell, name in enumerate(("550_b@x.test", "ana@x.test")):
+            message = delivery(sink, name, mail_from=mail_from, kind=kind, cell=cell)
+            await sender(sink, ledger, bus).handle(message, Hand(message))
+    assert [told.content for told in bus.told] == [message.content if comes else None, None]
