@@ -162,7 +162,8 @@ class Delivery(Message, frozen=True, tag="delivery.v1"):
 
     (`post_id`, `cell`, `hop`) is what a sender claims (P3): it is the same for a recipient however often, and over whatever edits, an
     expansion is repeated. `attempt` counts from 0. `hop` is a next hop in the syntax of HORO_NEXT_HOP, with "mx:DOMAIN" for a domain's MX.
-    `verp` asks for one transaction a recipient, with the recipient's own token in the envelope sender.
+    `verp` asks for one transaction a recipient, with the recipient's own token in the envelope sender. `unknowns` counts the attempts
+    whose reply to the final dot was lost.
     """
 
     post_id: str
@@ -180,6 +181,7 @@ class Delivery(Message, frozen=True, tag="delivery.v1"):
     envid: str | None = None
     ret: Literal["FULL", "HDRS"] | None = None
     verp: bool = False
+    unknowns: int = 0
 
 
 # --- anyone -> reporter ----------------------------------------------------------------------------------------------

@@ -74,6 +74,9 @@ def dns_trouble(why: str) -> Reply:
 
 
 UNKNOWN = Reply(451, "4.2", "No reply after the final dot: it is not known whether the message was taken")
+GIVEN_UP = Reply(
+    554, "4.2", "No reply after the final dot, again and again: the message may have been taken more than once"
+)
 MAILBOX_FULL = Reply(452, "3.1", "No room for the message")
 NO_DOMAIN = Reply(550, "1.2", "The domain does not exist")
 BAD_DOMAIN = Reply(550, "1.2", "The domain is not one that mail can be sent to")

@@ -10,7 +10,7 @@ from random import Random
 
 import msgspec
 
-from services.sender.answers import Answer, clean
+from services.sender.answers import GIVEN_UP, Answer, clean
 from services.sender.retry import after_unknown, next_attempt
 from shared.messages import Fate, State
 from shared.replies import Kind, Reply
@@ -18,6 +18,10 @@ from shared.topology import delay_step
 
 EXPIRED_CODE = 554
 EXPIRED_DETAIL = "4.7"  # RFC 3463 X.4.7, delivery time expired
+
+MOST_UNKNOWNS = 4
+"""Attempts that may end without a reply to the final dot. Each may have delivered a copy: a next hop that always takes the message and hangs up
+must not send it to somebody for days."""
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -46,8 +50,18 @@ def softened(reply: Reply) -> Reply:
     return Reply(452, "5.3", reply.text) if full else reply
 
 
-def decide(address: str, answer: Answer, *, attempt: int, now: float, age: float, policy: Policy, rng: Random) -> Fate:
-    """The fate of one recipient at attempt `attempt` (from 0) of a post `age` seconds old, at time `now`."""
+def decide(
+    address: str,
+    answer: Answer,
+    *,
+    attempt: int,
+    now: float,
+    age: float,
+    policy: Policy,
+    rng: Random,
+    unknowns: int = 0,
+) -> Fate:
+    """The fate of one recipient at attempt `attempt` (from 0) of a post `age` seconds old, at time `now`, after `unknowns` lost replies."""
     reply = answer.reply
     match reply.kind:
         case Kind.POSITIVE:
@@ -56,6 +70,8 @@ def decide(address: str, answer: Answer, *, attempt: int, now: float, age: float
             return _fate(address, State.FAILED, reply, answer.host, attempt, now)
         case _:
             delay = _delay(answer, attempt, age, policy, rng)
+    if answer.unknown and unknowns + 1 >= MOST_UNKNOWNS:
+        return _fate(address, State.FAILED, GIVEN_UP, answer.host, attempt, now)
     if delay is None:
         expired = Reply(EXPIRED_CODE, EXPIRED_DETAIL, clean(f"Delivery time expired; the last answer was: {reply}"))
         return _fate(address, State.FAILED, expired, answer.host, attempt, now)

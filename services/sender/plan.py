@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from services.sender.answers import UNKNOWN
+from services.sender.outcome import retries
 from shared.address import key, split_role
 from shared.bus import Outgoing
 from shared.identity import verp_token
@@ -23,25 +25,22 @@ _FINAL = (State.DELIVERED, State.FAILED)
 
 
 class Work(msgspec.Struct):
-    """What is to be done for a delivery: `send` these; `again` were deferred at this very attempt, and their retry may be lost;
-    `told` are the recorded fates of this attempt, which the reporter may not have heard of."""
+    """What is to be done for a delivery: `send` these; `told` are the recorded fates of this attempt, which the reporter may not
+    have heard of, and whose retries may be lost where they are deferred."""
 
     send: list[Recipient]
-    again: dict[float, list[Recipient]]  # by the time (epoch seconds) at which the retry is due: one message for each
     told: list[Fate]
 
 
 def sort_out(delivery: Delivery, standings: Mapping[str, Standing], now: float) -> Work:
     """Compare a delivery's recipients with what is recorded of them."""
-    work = Work([], {}, [])
+    work = Work([], [])
     for recipient in delivery.recipients:
         standing = standings.get(key(recipient.address))
         if standing is None or (standing.state not in _FINAL and standing.attempts <= delivery.attempt):
             work.send.append(recipient)
         elif standing.attempts == delivery.attempt + 1:
             work.told.append(_remembered(recipient, standing, delivery, now))
-            if standing.state is State.DEFERRED:
-                work.again.setdefault(standing.next_at or now, []).append(recipient)
     return work
 
 
@@ -55,7 +54,7 @@ def _remembered(recipient: Recipient, standing: Standing, delivery: Delivery, no
         hop=delivery.hop,
         attempt=delivery.attempt,
         at=now,
-        next_at=standing.next_at,
+        next_at=(standing.next_at or now) if standing.state is State.DEFERRED else None,
     )
 
 
@@ -100,8 +99,27 @@ def comes_back(delivery: Delivery, fates: Sequence[Fate]) -> bool:
     return delivery.kind is DeliveryKind.POST and not ours and any(fate.state is State.FAILED for fate in fates)
 
 
-def retry(delivery: Delivery, recipients: Sequence[Recipient], delay: float) -> Outgoing:
+def follow_up(delivery: Delivery, fates: Sequence[Fate]) -> list[Outgoing]:
+    """The next attempts that these fates of a delivery's recipients lead to: one message for those who are due at the same time."""
+    by_address = {recipient.address: recipient for recipient in delivery.recipients}
+    return [
+        retry(
+            delivery,
+            [by_address[fate.address] for fate in deferred],
+            due - deferred[0].at,
+            unknown=any(fate.text == UNKNOWN.text for fate in deferred),
+        )
+        for due, deferred in retries(fates).items()
+    ]
+
+
+def retry(delivery: Delivery, recipients: Sequence[Recipient], delay: float, *, unknown: bool) -> Outgoing:
     """The next attempt at these recipients, in the delivery's own lane. `delay` in seconds, rounded here so that a float's last
-    bit does not push it into the next step of the topology."""
-    following = msgspec.structs.replace(delivery, recipients=tuple(recipients), attempt=delivery.attempt + 1)
+    bit does not push it into the next step of the topology; `unknown`: the reply to the final dot was lost for one at least."""
+    following = msgspec.structs.replace(
+        delivery,
+        recipients=tuple(recipients),
+        attempt=delivery.attempt + 1,
+        unknowns=delivery.unknowns + unknown,
+    )
     return Outgoing(queue=QUEUES[delivery.lane], payload=encode(following), delay=max(0.0, round(delay, 1)))

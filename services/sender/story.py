@@ -16,8 +16,8 @@ from random import Random
 
 from services.sender.claims import Claims
 from services.sender.hops import Envelope, Hops, Sent
-from services.sender.outcome import Policy, decide, retries
-from services.sender.plan import comes_back, next_hop, rerouted, retry, senders, sort_out
+from services.sender.outcome import Policy, decide
+from services.sender.plan import comes_back, follow_up, next_hop, rerouted, senders, sort_out
 from shared import journal
 from shared.address import key
 from shared.bodies import Bodies, BodyMissing
@@ -107,7 +107,7 @@ class Sender:
         keys = [key(recipient.address) for recipient in delivery.recipients]
         now = time.time()
         work = sort_out(delivery, await self._ledger.standings(delivery.post_id, keys), now)
-        follow_ups = [retry(delivery, recipients, due - now) for due, recipients in work.again.items()]
+        follow_ups = follow_up(delivery, work.told)
         if repeated and work.told:  # its sender may have died between the record and the telling
             follow_ups.append(self._outcome(delivery, work.told))
         sent = Sent([])
@@ -115,7 +115,8 @@ class Sender:
             sent = await self._send(delivery, work.send)
             fates = self._fates(delivery, work.send, sent)
             await self._record(delivery, fates)
-            follow_ups += self._follow_ups(delivery, work.send, fates)
+            if fates:
+                follow_ups += [*follow_up(delivery, fates), self._outcome(delivery, fates)]
         if follow_ups:
             await self._bus.publish_all(follow_ups)
         _raise(sent)
@@ -156,6 +157,7 @@ class Sender:
                 age=age,
                 policy=self._policy,
                 rng=self._rng,
+                unknowns=delivery.unknowns,
             )
             journal.fate(
                 delivery.post_id,
@@ -190,15 +192,6 @@ class Sender:
                 return
             await asyncio.sleep(min(retry_delay(tries), 15))
             tries += 1
-
-    def _follow_ups(self, delivery: Delivery, recipients: Sequence[Recipient], fates: Sequence[Fate]) -> list[Outgoing]:
-        """What the fates lead to: one delayed message for those tried again at the same time, and word to the reporter."""
-        by_address = {recipient.address: recipient for recipient in recipients}
-        messages = [
-            retry(delivery, [by_address[fate.address] for fate in deferred], due - deferred[0].at)
-            for due, deferred in retries(fates).items()
-        ]
-        return [*messages, self._outcome(delivery, fates)] if fates else messages
 
     def _outcome(self, delivery: Delivery, fates: Sequence[Fate]) -> Outgoing:
         told = Attempted(

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from services.sender.answers import UNKNOWN, Answer
-from services.sender.outcome import Policy, decide, retries, softened, too_many
+from services.sender.outcome import MOST_UNKNOWNS, Policy, decide, retries, softened, too_many
 from shared.messages import Fate, State
 from shared.replies import Reply
 
@@ -44,6 +44,27 @@ def test_fate(
 def test_an_unknown_outcome_waits_longer_than_a_refusal() -> None:
     got = fate(UNKNOWN, unknown=True)
     assert (got.state, got.status, got.next_at) == (State.DEFERRED, "4.4.2", 1300.0)
+
+
+def test_f28_replies_that_are_lost_again_and_again_end_it() -> None:
+    """A next hop that always takes the message and hangs up must not send a copy at every attempt for days."""
+    answer = Answer(UNKNOWN, "mx", unknown=True)
+    found = [
+        decide("a@x.test", answer, attempt=9, now=1.0, age=1.0, policy=POLICY, rng=Random(1), unknowns=unknowns).state
+        for unknowns in range(MOST_UNKNOWNS + 1)
+    ]
+    assert found == [State.DEFERRED] * (MOST_UNKNOWNS - 1) + [State.FAILED] * 2
+    known = decide(
+        "a@x.test",
+        Answer(Reply(450, "", "x"), "mx"),
+        attempt=9,
+        now=1.0,
+        age=1.0,
+        policy=POLICY,
+        rng=Random(1),
+        unknowns=9,
+    )
+    assert known.state is State.DEFERRED
 
 
 def test_expiry_says_what_the_last_answer_was() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from services.sender.claims import Claims
+from services.sender.outcome import MOST_UNKNOWNS
 from services.sender.plan import rerouted
 from shared.bodies.files import FileBodies
 from shared.bus import Bus, Outgoing
@@ -240,3 +242,27 @@ async def test_what_failed_goes_with_the_word_of_it_where_the_author_may_get_it_
             message = delivery(sink, name, mail_from=mail_from, kind=kind, cell=cell)
             await sender(sink, ledger, bus).handle(message, Hand(message))
     assert [told.content for told in bus.told] == [message.content if comes else None, None]
+
+
+async def test_f28_a_next_hop_that_takes_everything_and_hangs_up_gets_a_bounded_number_of_copies(
+    ledger: Ledger,
+) -> None:
+    bus = RecordingBus()
+    async with Sink() as sink:
+        message = delivery(sink, "drop-dot-stored_a@x.test", "450-99_b@x.test")
+        one = sender(sink, ledger, bus, retry_schedule="1s")
+        waiting = [message]
+        for _ in range(12):
+            bus.published.clear()
+            for each in waiting:
+                bus.crash = each.attempt == 1  # also where a crash comes between the record and the retry
+                with contextlib.suppress(Crash):
+                    await one.handle(each, Hand(each))
+                if each.attempt == 1:
+                    await one.handle(each, Hand(each, redelivered=True))
+            waiting = [retry for retry, _ in bus.retries]
+    assert sink.counts == {"drop-dot-stored_a@x.test": MOST_UNKNOWNS}
+    assert await states(ledger, "drop-dot-stored_a@x.test", "450-99_b@x.test") == [
+        (State.FAILED, MOST_UNKNOWNS),
+        (State.DEFERRED, 12),
+    ]
