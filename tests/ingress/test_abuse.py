@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.ingress.limits import Crowd, Pace, connection_limit, network_of
 from tests.ingress.conftest import House, Start
@@ -294,3 +295,35 @@ def test_connections_leave_descriptors_for_the_rest() -> None:
     assert connection_limit(2000, 1024) == 924
     assert connection_limit(500, 1 << 20) == 500
     assert connection_limit(500, 50) == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "HELO a\x1b[2Kb",
+        "EHLO a\u202eb",
+        "MAIL FROM:<a\x1b[31m@example.net>",
+        "MAIL FROM:<a\u202eb@example.net> SMTPUTF8",
+        "MAIL FROM:<a\u2028b@example.net> SMTPUTF8",
+        "MAIL FROM:<a@example.net> ENVID=\x1b",
+        "RCPT TO:<a\x85b@example.test>",
+        'RCPT TO:<"a\x1bb"@example.test>',
+        "RCPT TO:<office@example.test> ORCPT=rfc822;+1B+0D+0A",
+    ],
+)
+async def test_nothing_that_a_client_says_can_write_on_the_screen_of_who_reads_the_log(
+    house: House, command: str
+) -> None:
+    """What has control or direction characters is refused before it is anything that is logged."""
+    with capture_logs() as lines:
+        async with await Client.connect(house.smtp) as client:
+            await client.expect("220")
+            await client.ask("EHLO x")
+            if command.startswith("RCPT"):
+                await client.ask("MAIL FROM:<a@example.net> SMTPUTF8")
+            assert (await client.ask(command))[0] == "5"
+            await client.ask("MAIL FROM:<a@example.net>")
+            assert (await client.ask("RCPT TO:<nobody@example.test>")).startswith("550 5.1.1")  # and this is logged
+    said = [str(value) for line in lines for value in line.values()]
+    assert "nobody@example.test" in said
+    assert all(value.isprintable() for value in said), said
