@@ -191,6 +191,16 @@ async def test_a_utf8_author_is_reached_with_smtputf8_and_an_ascii_one_without()
         assert Status(octets(world.bus.reports[-1].content)).kind == "message/global-delivery-status"
 
 
+@pytest.mark.parametrize(
+    ("author", "hop"),
+    [("Ana@Author.example", "mx:author.example"), ("ana@xn--bcher-kva.example", "mx:xn--bcher-kva.example")],
+)
+async def test_reports_to_the_world_name_the_authors_own_domain_as_next_hop(author: str, hop: str) -> None:
+    world, post = World(next_hop="mx:"), record(mail_from=author)
+    await told(world, post, target(report=True), expanded(post))
+    assert [each.hop for each in world.bus.reports] == [hop]
+
+
 async def test_reports_take_the_route_of_their_recipients_domain() -> None:
     world, post = World(routes="author.example=lmtp://127.0.0.1:3"), record()
     await told(world, post, target(report=True), expanded(post))

@@ -211,6 +211,23 @@ async def test_delivery_goes_to_the_next_exchanger_where_the_first_is_down(serve
     assert sink.counts == {"ana@x.test": 3}
 
 
+async def test_f22_a_domain_all_of_whose_exchangers_are_down_is_tried_again(server: NameServer) -> None:
+    server.records = {
+        ("x.test", "MX"): ["10 a.x.test.", "20 b.x.test."],
+        ("a.x.test", "A"): ["127.0.0.2", "127.0.0.3"],
+        ("b.x.test", "A"): ["127.0.0.4"],
+    }
+    async with (
+        Sink() as sink,
+        hops(resolver=resolver(server), mx_port=sink.port) as made,
+    ):  # it listens on 127.0.0.1 alone
+        for _ in range(2):
+            sent = await made.deliver(NextHop("mx", host="x.test"), envelope("ana@x.test", "b@x.test"), CONTENT)
+            assert codes(sent) == [(451, "4.4.1")] * 2
+        assert made.pool.dialled == 3  # each once: they are down for a while
+    assert sink.connections == 0
+
+
 async def test_a_domain_that_does_not_exist_fails_its_recipients(server: NameServer) -> None:
     async with hops(resolver=resolver(server)) as made:
         sent = await made.deliver(NextHop("mx", host="gone.test"), envelope("ana@gone.test", "b@gone.test"), CONTENT)
