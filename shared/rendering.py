@@ -122,10 +122,21 @@ def _edits(group: Group, secret: str) -> dict[str, Callable[[Field], bytes]]:
         LOOP_MARK.lower(): lambda field: _true_mark(field, group.address, secret)
     }
     if group.settings.reply_to_group:
-        edits["reply-to"] = lambda field: b"X-Original-Reply-To" + field.raw[field.colon :]
+        edits["reply-to"] = _kept_reply_to
     if prefix := rfc2047.printable(group.settings.subject_prefix):
         edits["subject"] = lambda field: _prefixed(field, prefix)
     return edits
+
+
+def _kept_reply_to(field: Field) -> bytes:
+    """The author's Reply-To under a name that no program answers to; folded once where the longer name would make its line too long."""
+    renamed = b"X-Original-Reply-To" + field.raw[field.colon :]
+    if (
+        len(renamed.partition(b"\r\n")[0]) <= headers.MAX_LINE
+        or len(field.raw.partition(b"\r\n")[0]) > headers.MAX_LINE
+    ):
+        return renamed
+    return b"X-Original-Reply-To:\r\n " + field.raw[field.colon + 1 :].lstrip(b" \t")
 
 
 def _true_mark(field: Field, name: str, secret: str) -> bytes:

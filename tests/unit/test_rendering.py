@@ -248,6 +248,18 @@ def test_reply_to_is_one_and_the_old_ones_are_kept() -> None:
     )
 
 
+@pytest.mark.parametrize(("length", "folded"), [(987, False), (988, True), (998, True), (999, False)])
+def test_a_reply_to_that_just_fits_a_line_still_does_under_its_longer_name(length: int, folded: bool) -> None:
+    """Mail servers refuse lines over 998 octets; one that was too long before is not ours to mend (P8)."""
+    line = b"Reply-To: ".ljust(length - len(b"x@example.org"), b"n") + b"x@example.org"
+    assert len(line) == length
+    out = rendered(line + b"\r\n y@example.org\r\n\r\n", reply_to_group=True)
+    value = line.partition(b": ")[2]
+    between = b":\r\n " if folded else b": "
+    assert b"\r\nX-Original-Reply-To" + between + value + b"\r\n y@example.org\r\n" in out
+    assert (max(map(len, out.split(b"\r\n"))) <= 998) == (length < 999)
+
+
 def test_reply_to_off_leaves_it_alone() -> None:
     assert values(rendered(b"Reply-To: a@example.org\r\n\r\n"), "reply-to") == [b"a@example.org"]
 
