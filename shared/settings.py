@@ -7,6 +7,7 @@ HORO_CONFIG names. A wrong or unknown key stops the start with its name; what Ku
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ _SERVICE_LINK = re.compile(
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*"
 )
+_SECRET_OPTION = re.compile(r"\b(password|passfile|sslpassword|user|token|secret|key)=[^&]*", re.IGNORECASE)
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)\s*(s|m|h|d)?$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
 
@@ -189,6 +191,7 @@ _DURATIONS = (
     "claim_lease",
     "ledger_keep",
 )
+_NEVER_ZERO = ("command_timeout", "session_timeout", "accept_timeout", "hop_timeout", "claim_lease")
 _SCHEMES = {
     "database_url": ("sqlite:", "postgresql:"),
     "broker_url": ("embedded:", "amqp:", "amqps:"),
@@ -208,7 +211,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     if config := environ.get("HORO_CONFIG", ""):
         values.update(_from_file(Path(config)))
     for name, value in environ.items():
-        if name.startswith(PREFIX) and name != "HORO_CONFIG" and not _SERVICE_LINK.match(name):
+        if name.startswith(PREFIX) and name != "HORO_CONFIG" and not _is_service_link(name, value):
             values[_known(name, "the environment")] = value
     try:
         settings = msgspec.convert(values, Settings, strict=False)
@@ -216,6 +219,11 @@ def load(environ: Mapping[str, str]) -> Settings:
         raise SettingsError(_named(str(error))) from error
     _check(settings)
     return settings
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes set it: HORO_INGRESS_PORT is tcp://10.0.0.1:25 then. HORO_SMTP_PORT=2525 is a person's mistake, to be told."""
+    return bool(_SERVICE_LINK.match(name)) and (not name.endswith("_PORT") or "SERVICE_PORT" in name or "://" in value)
 
 
 def _from_file(path: Path) -> dict[str, Any]:
@@ -246,7 +254,8 @@ def _named(error: str) -> str:
 def _check(settings: Settings) -> None:
     """The rules that a type cannot say; each names its key."""
     for field in _DURATIONS:
-        _attempt(field, seconds, getattr(settings, field))
+        _attempt(field, _some_time if field in _NEVER_ZERO else seconds, getattr(settings, field))
+    _attempt("trusted_relays", _networks, settings.trusted_relays)
     _attempt("retry_schedule", lambda _: settings.retry_delays, settings.retry_schedule)
     for field in ("smtp_listen", "lmtp_listen", "console_listen", "health_listen"):
         if value := getattr(settings, field):
@@ -254,7 +263,7 @@ def _check(settings: Settings) -> None:
     for field, schemes in _SCHEMES.items():
         value = getattr(settings, field)
         if value and not value.startswith(schemes):
-            raise SettingsError(f"{PREFIX}{field.upper()}: {_shown(value)!r} is not one of {', '.join(schemes)}")
+            raise SettingsError(f"{PREFIX}{field.upper()}: {shown_url(value)!r} is not one of {', '.join(schemes)}")
     for field, choices in _CHOICES.items():
         if getattr(settings, field) not in choices:
             raise SettingsError(
@@ -281,6 +290,21 @@ def _attempt(field: str, read: Callable[[str], object], value: str) -> None:
         raise SettingsError(f"{PREFIX}{field.upper()}: {error}") from error
 
 
-def _shown(url: str) -> str:
-    """A URL without its password, for messages."""
-    return re.sub(r"//[^@/]*@", "//***@", url)
+def _some_time(text: str) -> float:
+    if (found := seconds(text)) <= 0:
+        raise ValueError("must be longer than nothing")
+    return found
+
+
+def _networks(text: str) -> list[object]:
+    return [ipaddress.ip_network(part.strip(), strict=False) for part in text.split(",") if part.strip()]
+
+
+def shown_url(url: str) -> str:
+    """A URL for people and logs: without user and password, wherever they stand in it and however badly it is written."""
+    head, mark, rest = url.partition("://")
+    if not mark:
+        return url
+    rest = rest.rpartition("@")[2] if "@" in rest else rest
+    rest = _SECRET_OPTION.sub(r"\1=***", rest)
+    return f"{head}://***@{rest}" if "@" in url.partition("://")[2] else f"{head}://{rest}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import Settings, SettingsError, endpoint, load, seconds
+from shared.settings import Settings, SettingsError, endpoint, load, seconds, shown_url
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,60 @@ def test_a_password_is_never_in_the_error() -> None:
     ],
 )
 def test_the_service_links_of_kubernetes_are_let_pass(link: str) -> None:
-    assert load({link: "10.0.0.1"}) == Settings()
+    assert load({link: "tcp://10.0.0.1:25"}) == Settings()
+
+
+@pytest.mark.parametrize("key", ["HORO_SMTP_PORT", "HORO_PORT"])
+def test_a_port_that_no_service_link_would_say_is_a_mistake_that_is_told(key: str) -> None:
+    with pytest.raises(SettingsError, match=f"{key}: no such setting"):
+        load({key: "2525"})
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://u:p@h:1/v", "amqp://***@h:1/v"),
+        ("postgresql://u:p/q@r@h/d", "postgresql://***@h/d"),
+        (
+            "postgresql://h/d?user=u&password=p%40&sslmode=require",
+            "postgresql://h/d?user=***&password=***&sslmode=require",
+        ),
+        ("redis://:p@h", "redis://***@h"),
+        ("sqlite:////data/horo.db", "sqlite:////data/horo.db"),
+        ("embedded:", "embedded:"),
+    ],
+)
+def test_p9_no_url_is_shown_with_its_password(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "workers = true",
+        "workers = 1.5",
+        "workers = []",
+        "retry_max_age = 5",
+        "smtp_listen = 2525",
+        "hostname = 2026-11-23",
+        "[smtp_listen]\nhost = 1",
+        "retry_schedule = ['1m']",
+        "claim_lease = '0s'",
+        "trusted_relays = 'relay.example.test'",
+    ],
+)
+def test_a_wrong_type_in_the_file_is_told_with_its_key(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "horo.toml"
+    path.write_text(line)
+    key = f"HORO_{line.split(maxsplit=1)[0].strip('[]').upper()}"
+    with pytest.raises(SettingsError, match=f"^{key}: "):
+        load({"HORO_CONFIG": str(path)})
+
+
+def test_p9_a_url_of_another_kind_is_refused_without_its_password() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"HORO_DATABASE_URL": "mysql://horo:ge/heim@h/x"})
+    assert "heim" not in str(caught.value)
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
