@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 
 import msgspec
 
@@ -58,7 +57,6 @@ def decide(
     now: float,
     age: float,
     policy: Policy,
-    rng: Random,
     unknowns: int = 0,
 ) -> Fate:
     """The fate of one recipient at attempt `attempt` (from 0) of a post `age` seconds old, at time `now`, after `unknowns` lost replies."""
@@ -69,7 +67,7 @@ def decide(
         case Kind.PERMANENT:
             return _fate(address, State.FAILED, reply, answer.host, attempt, now)
         case _:
-            delay = _delay(answer, attempt, age, policy, rng)
+            delay = _delay(answer, attempt, age, policy)
     if answer.unknown and unknowns + 1 >= MOST_UNKNOWNS:
         return _fate(address, State.FAILED, GIVEN_UP, answer.host, attempt, now)
     if delay is None:
@@ -79,10 +77,10 @@ def decide(
     return msgspec.structs.replace(deferred, next_at=now + delay_step(delay))
 
 
-def _delay(answer: Answer, attempt: int, age: float, policy: Policy, rng: Random) -> float | None:
+def _delay(answer: Answer, attempt: int, age: float, policy: Policy) -> float | None:
     if answer.unknown:
         return after_unknown(attempt, age, policy.schedule, policy.max_age)
-    return next_attempt(attempt, age, policy.schedule, policy.max_age, rng)
+    return next_attempt(attempt, age, policy.schedule, policy.max_age)
 
 
 def _fate(address: str, state: State, reply: Reply, host: str, attempt: int, now: float) -> Fate:

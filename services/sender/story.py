@@ -55,12 +55,10 @@ class Sender:
         self._secret = secret or settings.secret
         self._bus = bus
         self._ledger = ledger
-        self._rng = Random(secrets.randbits(64))  # noqa: S311 - for jitter and the order of equals
+        rng = Random(secrets.randbits(64))  # noqa: S311 - for the order of equal mail exchangers
         self._routes = settings.route_table
         self._policy = Policy(settings.retry_delays, seconds(settings.retry_max_age))
-        self._hops = hops or Hops(
-            settings, bodies, hostname=greeting_name(hostname or settings.hostname), rng=self._rng
-        )
+        self._hops = hops or Hops(settings, bodies, hostname=greeting_name(hostname or settings.hostname), rng=rng)
         self._claims = Claims(ledger, lease=seconds(settings.claim_lease))
         # Each lane has workers of its own: bulk deliveries that wait for a slow next hop never hold up express ones (P7).
         self._workers = [
@@ -156,7 +154,6 @@ class Sender:
                 now=now,
                 age=age,
                 policy=self._policy,
-                rng=self._rng,
                 unknowns=delivery.unknowns,
             )
             journal.fate(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
-
 import pytest
 
 from services.sender.answers import UNKNOWN, Answer
@@ -16,7 +14,7 @@ POLICY = Policy((60.0, 300.0), 86400.0)
 
 def fate(reply: Reply, *, attempt: int = 0, age: float = 1.0, unknown: bool = False) -> Fate:
     answer = Answer(reply, "mx.example.test", unknown=unknown)
-    return decide("ana@x.test", answer, attempt=attempt, now=1000.0, age=age, policy=POLICY, rng=Random(1))
+    return decide("ana@x.test", answer, attempt=attempt, now=1000.0, age=age, policy=POLICY)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +48,7 @@ def test_f28_replies_that_are_lost_again_and_again_end_it() -> None:
     """A next hop that always takes the message and hangs up must not send a copy at every attempt for days."""
     answer = Answer(UNKNOWN, "mx", unknown=True)
     found = [
-        decide("a@x.test", answer, attempt=9, now=1.0, age=1.0, policy=POLICY, rng=Random(1), unknowns=unknowns).state
+        decide("a@x.test", answer, attempt=9, now=1.0, age=1.0, policy=POLICY, unknowns=unknowns).state
         for unknowns in range(MOST_UNKNOWNS + 1)
     ]
     assert found == [State.DEFERRED] * (MOST_UNKNOWNS - 1) + [State.FAILED] * 2
@@ -61,7 +59,6 @@ def test_f28_replies_that_are_lost_again_and_again_end_it() -> None:
         now=1.0,
         age=1.0,
         policy=POLICY,
-        rng=Random(1),
         unknowns=9,
     )
     assert known.state is State.DEFERRED
