@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from shared.parts import Parts
 
 
+PATIENCE = 5.0
+"""Seconds that a command waits for each server it needs: a person sits in front of it."""
+
+
 def settings() -> Settings:
     """The settings of this shell. Logs go to standard error, warnings and worse alone, in words for people."""
     loaded = load(os.environ)
@@ -31,7 +35,7 @@ async def registry() -> AsyncIterator[Registry]:
 
     loaded = settings()
     _data(loaded)
-    with _schema():
+    with _told():
         opened = await open_registry(loaded)
     try:
         yield opened
@@ -48,9 +52,10 @@ async def ledger() -> AsyncIterator[Ledger]:
 
     loaded = settings()
     _data(loaded)
-    engine = open_engine(loaded.effective_database_url)
+    with _told():
+        engine = open_engine(loaded.effective_database_url)
     try:
-        with _schema():
+        with _told():
             await upgrade(engine)
         yield open_ledger(loaded, engine)
     finally:
@@ -62,19 +67,22 @@ async def parts() -> AsyncIterator[Parts]:
     """Everything a service has."""
     from shared.parts import open_parts
 
-    async with open_parts(settings()) as opened:
+    async with open_parts(settings(), patience=PATIENCE) as opened:
         yield opened
 
 
 @contextmanager
-def _schema() -> Iterator[None]:
-    """A database of a newer Horo, or one that is none of ours, is told in a sentence."""
+def _told() -> Iterator[None]:
+    """A database of a newer Horo, one that is none of ours, or a path that is none, is told in a sentence."""
     from shared.database.migrate import SchemaError
 
     try:
         yield
-    except SchemaError as error:
+    except (SchemaError, ValueError) as error:
         raise CommandError(f"the database (HORO_DATABASE_URL): {error}", Exit.USAGE) from error
+    except OSError as error:
+        why = f"{error.filename or ''}: {error.strerror or error}"
+        raise CommandError(f"the database (HORO_DATABASE_URL): {why}", Exit.USAGE) from error
 
 
 def _data(loaded: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.text import Text
 from cli import access
 from cli.output import CommandError, Exit, Json, print_json, print_table
 from shared.routes import NextHop
-from shared.settings import PREFIX, Settings, endpoint
+from shared.settings import PREFIX, Settings, endpoint, shown_url
 
 PATIENCE = 10.0
 """Seconds that one check may take."""
@@ -68,8 +69,7 @@ def _value(loaded: Settings, name: str) -> str:
     value = str(getattr(loaded, name))
     if name == "secret":
         return "(set)" if value else ""
-    scheme, mark, rest = value.partition("://")
-    return f"{scheme}://***@{rest.partition('@')[2]}" if mark and "@" in rest else value
+    return shown_url(value)
 
 
 def _probes(loaded: Settings) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
@@ -142,8 +142,14 @@ async def _next_hop(hop: NextHop) -> None:
         if not greeting.startswith("220"):
             raise CommandError(f"greets with {greeting[:100]!r}")
     elif hop.kind == "maildir":
-        path = Path(hop.path)
-        await asyncio.to_thread(path.mkdir, parents=True, exist_ok=True)
+        await asyncio.to_thread(_writable, Path(hop.path))
+
+
+def _writable(folder: Path) -> None:
+    """Make the folder and a file in it, and take the file away again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".check-"):
+        pass
 
 
 @contextlib.asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from cli import access, values
-from cli.output import Json, print_json, print_table, say
+from cli.output import Json, Limit, print_json, print_table, say
 from shared.groups import Domain
 
 app = App(name="domain", help="Mail domains: create, list, set, delete.")
@@ -33,7 +33,7 @@ async def create(name: str, /, *, set_: Changes = None, json: Json = False) -> N
 
 
 @app.command(name="list")
-async def list_(*, search: str = "", after: str = "", limit: int = 100, json: Json = False) -> None:
+async def list_(*, search: str = "", after: str = "", limit: Limit = 100, json: Json = False) -> None:
     """List domains.
 
     Parameters

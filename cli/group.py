@@ -8,7 +8,7 @@ import msgspec
 from cyclopts import App, Parameter
 
 from cli import access, values
-from cli.output import CommandError, Exit, Json, agreed, print_json, print_table, say
+from cli.output import CommandError, Exit, Json, Limit, agreed, print_json, print_table, say
 from shared.directory import NewMember
 from shared.groups import Group
 
@@ -63,7 +63,7 @@ async def show(address: str, /, *, json: Json = False) -> None:
 
 
 @app.command(name="list")
-async def list_(*, domain: str = "", search: str = "", after: str = "", limit: int = 100, json: Json = False) -> None:
+async def list_(*, domain: str = "", search: str = "", after: str = "", limit: Limit = 100, json: Json = False) -> None:
     """List groups.
 
     Parameters

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import version
 
 from cyclopts import App
 
 from cli.output import CommandError, Exit, fail
-from shared.bus import BusUnavailable
+from shared.bus import BusUnavailable, BusUnusable
 from shared.directory import Conflict, DirectoryError, NotFound
 from shared.replies import TransientError
 from shared.settings import SettingsError
@@ -47,6 +48,9 @@ def main() -> int:
         return 130
     except SystemExit as ended:  # cyclopts has printed what is wrong with the words
         return int(ended.code or 0) if not isinstance(ended.code, str) else Exit.USAGE
+    except BrokenPipeError:  # whoever read our output has had enough, as in `horo member list ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at the end
+        return Exit.FAILED
     except Exception as error:
         known = _explain(error)
         if known is None:
@@ -63,6 +67,10 @@ def _explain(error: BaseException) -> tuple[str, Exit] | None:
     match error:
         case CommandError():
             return str(error), error.code
+        case StartError() if isinstance(error.__cause__, TransientError) and not isinstance(
+            error.__cause__, BusUnusable
+        ):
+            return str(error), Exit.UNAVAILABLE
         case SettingsError() | StartError():
             return str(error), Exit.USAGE
         case ServiceEnded():
@@ -73,6 +81,8 @@ def _explain(error: BaseException) -> tuple[str, Exit] | None:
             return str(error), Exit.CONFLICT
         case DirectoryError():
             return str(error), Exit.USAGE
+        case BusUnusable():
+            return f"the bus (HORO_BROKER_URL): {error.why}", Exit.USAGE
         case BusUnavailable():
             return f"the bus does not answer (HORO_BROKER_URL): {error.why}", Exit.UNAVAILABLE
         case TransientError():

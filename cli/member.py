@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli import access
 from cli.group import member_state
-from cli.output import CommandError, Exit, Json, errors, print_json, print_table, say
+from cli.output import CommandError, Exit, Json, Limit, errors, print_json, print_table, say
 from shared.directory import NewMember
 
 app = App(name="member", help="Members of a group: add, remove, list, pause, import, export.")
@@ -68,7 +68,7 @@ async def remove(group: str, /, *members: str, json: Json = False) -> None:
 
 
 @app.command(name="list")
-async def list_(group: str, /, *, search: str = "", after: str = "", limit: int = 100, json: Json = False) -> None:
+async def list_(group: str, /, *, search: str = "", after: str = "", limit: Limit = 100, json: Json = False) -> None:
     """List members.
 
     Parameters
@@ -90,7 +90,7 @@ async def list_(group: str, /, *, search: str = "", after: str = "", limit: int 
     print_table(
         "", ("member", "name", ""), [(one.address, one.name, member_state(one)) for one in members], empty="no members"
     )
-    if len(members) == limit:
+    if members and len(members) == limit:
         say(f"... more with --after {members[-1].address}", "dim")
 
 

@@ -14,12 +14,15 @@ from enum import IntEnum
 from typing import Annotated, Any
 
 import msgspec
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, for programs.")]
+
+Limit = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=100_000))]
+"""How many of a list are shown."""
 
 
 class Exit(IntEnum):

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from cyclopts import App
 
 from cli import access
-from cli.output import CommandError, Exit, Json, agreed, print_json, print_table, say, when
+from cli.output import CommandError, Exit, Json, Limit, agreed, print_json, print_table, say, when
 from shared.bus import Outgoing
 from shared.ledger import Ledger, ParkedRecord
 from shared.messages import Undecodable, decode
-from shared.topology import Queue
+from shared.topology import MAX_PAYLOAD, Queue
+
+if TYPE_CHECKING:
+    from shared.parts import Parts
+
+NOBODY = "which ones? Name numbers of `horo parked list`"
 
 app = App(name="parked", help="Messages that could not be processed: list, show, retry, drop.")
 
 
 @app.command(name="list")
-async def list_(*, after: int = 0, limit: int = 100, json: Json = False) -> None:
+async def list_(*, after: int = 0, limit: Limit = 100, json: Json = False) -> None:
     """List parked messages.
 
     Parameters
@@ -53,6 +59,7 @@ async def show(number: int, /, *, raw: bool = False, json: Json = False) -> None
         record = await _one(ledger, number)
     if raw:
         sys.stdout.buffer.write(record.payload)
+        sys.stdout.buffer.flush()
         return
     document = _document(record)
     if json:
@@ -74,18 +81,24 @@ async def retry(*numbers: int, all_: bool = False, json: Json = False) -> None:
     all_
         All of them.
     """
-    done = []
+    done: list[int] = []
     async with access.parts() as parts:
-        for record in await _chosen(parts.ledger, numbers, all_):
-            if record.queue not in list(Queue) or record.queue == Queue.PARKED:
-                raise CommandError(
-                    f"parked {record.id} came from {record.queue!r}, which is no queue of ours; it stays"
-                )
-            # confirmed first, forgotten then: a crash in between repeats it, and every worker takes a repetition for what it is
-            await parts.bus.publish(Outgoing(queue=Queue(record.queue), payload=record.payload))
-            await parts.ledger.unpark(record.id)
-            done.append(record.id)
-    print_json({"retried": done}) if json else say(f"put back {len(done)}", "green")
+        try:
+            async for record in _chosen(parts.ledger, numbers, all_):
+                await _put_back(parts, record)
+                done.append(record.id)
+        finally:  # also what was put back before one that could not be
+            print_json({"retried": done}) if json else say(f"put back {len(done)}", "green" if done else "yellow")
+
+
+async def _put_back(parts: Parts, record: ParkedRecord) -> None:
+    if record.queue not in list(Queue) or record.queue == Queue.PARKED:
+        raise CommandError(f"parked {record.id} came from {record.queue!r}, which is no queue of ours; it stays")
+    if len(record.payload) > MAX_PAYLOAD:
+        raise CommandError(f"parked {record.id} has {len(record.payload):,} octets, too many for the bus; it stays")
+    # confirmed first, forgotten then: a crash in between repeats it, and every worker takes a repetition for what it is
+    await parts.bus.publish(Outgoing(queue=Queue(record.queue), payload=record.payload))
+    await parts.ledger.unpark(record.id)
 
 
 @app.command
@@ -99,24 +112,30 @@ async def drop(*numbers: int, yes: bool = False, json: Json = False) -> None:
     yes
         Do not ask.
     """
-    if not yes and not json and not await agreed(f"Forget {len(numbers)} for good?"):
-        raise CommandError("not dropped")
+    if not numbers:
+        raise CommandError(NOBODY, Exit.USAGE)
     async with access.ledger() as ledger:
-        records = await _chosen(ledger, numbers, False)
+        records = [record async for record in _chosen(ledger, numbers, False)]
+        if not yes and not json and not await agreed(f"Forget {len(records)} for good?"):
+            raise CommandError("not dropped")
         for record in records:
             await ledger.unpark(record.id)
     print_json({"dropped": [record.id for record in records]}) if json else say(f"dropped {len(records)}", "green")
 
 
-async def _chosen(ledger: Ledger, numbers: tuple[int, ...], all_: bool) -> list[ParkedRecord]:
+async def _chosen(ledger: Ledger, numbers: tuple[int, ...], all_: bool) -> AsyncIterator[ParkedRecord]:
+    """Those of the numbers, each once and only if all are there; or all there are, a page in memory at a time (P10)."""
     if not numbers and not all_:
-        raise CommandError("which ones? Name numbers of `horo parked list`", Exit.USAGE)
+        raise CommandError(NOBODY, Exit.USAGE)
     if not all_:
-        return [await _one(ledger, number) for number in numbers]
-    records: list[ParkedRecord] = []
-    while page := await ledger.parked(after=records[-1].id if records else 0, limit=100):
-        records.extend(page)
-    return records
+        for record in [await _one(ledger, number) for number in dict.fromkeys(numbers)]:
+            yield record
+        return
+    last = 0
+    while page := await ledger.parked(after=last, limit=10):
+        for record in page:
+            yield record
+        last = page[-1].id
 
 
 async def _one(ledger: Ledger, number: int) -> ParkedRecord:

@@ -6,6 +6,8 @@ import asyncio
 import smtplib
 import sys
 import time
+import unicodedata
+from email import policy
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from cli import access
-from cli.output import CommandError, Exit, Json, print_json, say
+from cli.output import CommandError, Exit, Json, clean, fail, print_json, say
+from shared.replies import TransientError
 from shared.settings import endpoint
 
 To = Annotated[list[str], Parameter(name="--to", negative="", help="A recipient; may be given several times.")]
@@ -22,6 +25,9 @@ Notify = Annotated[
     list[str] | None,
     Parameter(name="--notify", negative="", help="Ask for delivery reports: success, failure, delay, never."),
 ]
+
+
+NOTIFY = ("success", "failure", "delay", "never")
 
 
 async def send(
@@ -54,7 +60,11 @@ async def send(
         Seconds to wait for the outcome; 0 not to wait.
     """
     settings = access.settings()
-    host, port = endpoint(via or settings.smtp_listen)
+    for name, value in (("--from", from_), ("--subject", subject), *(("--to", one) for one in to)):
+        _one_line(name, value)
+    if unknown := [word for word in notify or () if word.lower() not in NOTIFY]:
+        raise CommandError(f"--notify: {unknown[0]!r} is not one of {', '.join(NOTIFY)}", Exit.USAGE)
+    host, port = _server(via or settings.smtp_listen)
     message, message_id = _message(to, from_, subject, text, file)
     reply = await asyncio.to_thread(_submit, host, port, from_, to, message, notify or [])
     accepted = {"accepted": reply, "message_id": message_id, "to": to}
@@ -67,14 +77,21 @@ async def send(
         say(f"accepted: {reply}", "green")
     from cli.trace import documents, show_posts
 
-    async with access.ledger() as ledger:
-        posts = await _settled(ledger, message_id, wait)
-        if json:
-            print_json({**accepted, "posts": await documents(ledger, posts)})
-        elif posts:
-            await show_posts(ledger, posts)
-        else:
-            say(f"not expanded yet; `horo trace '{message_id}'` will tell who got it", "yellow")
+    try:
+        async with access.ledger() as ledger:
+            posts = await _settled(ledger, message_id, wait)
+            told = await documents(ledger, posts) if json else []
+            if posts and not json:
+                await show_posts(ledger, posts)
+    except (
+        TransientError
+    ) as error:  # the message is accepted all the same: an exit code of 75 would have a script send it again
+        posts, told = [], []
+        fail(f"the ledger does not answer ({error.why or error}), but the message is accepted")
+    if json:
+        print_json({**accepted, "posts": told})
+    elif not posts:
+        say(f"not expanded yet; `horo trace '{clean(message_id)}'` will tell who got it", "yellow")
 
 
 def _message(to: list[str], sender: str, subject: str, text: str, file: Path | None) -> tuple[bytes, str]:
@@ -89,7 +106,8 @@ def _message(to: list[str], sender: str, subject: str, text: str, file: Path | N
 
         raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         return raw, message_id(split(raw)[0]) or ""
-    message = EmailMessage()
+    plain = all(text.isascii() for text in (sender, *to))
+    message = EmailMessage(policy.SMTP if plain else policy.SMTPUTF8)
     message["From"], message["To"] = sender, ", ".join(to)
     message["Subject"] = subject or "A message from horo send"
     message["Date"], message["Message-ID"] = (
@@ -97,7 +115,22 @@ def _message(to: list[str], sender: str, subject: str, text: str, file: Path | N
         make_msgid(domain=sender.rpartition("@")[2] or None),
     )
     message.set_content(text or "This message was made by `horo send`, to see the circle turn.\n")
-    return message.as_bytes(policy=message.policy.clone(linesep="\r\n")), str(message["Message-ID"])
+    return message.as_bytes(), str(message["Message-ID"])
+
+
+def _server(address: str) -> tuple[str, int]:
+    if not address:
+        raise CommandError("HORO_SMTP_LISTEN is empty: name a server with --via host:port", Exit.USAGE)
+    try:
+        return endpoint(address)
+    except ValueError as error:
+        raise CommandError(f"--via: {address!r} is no server: write it as host:port", Exit.USAGE) from error
+
+
+def _one_line(name: str, text: str) -> None:
+    """What goes into a command or a header is one line. (The server looks at addresses; here they only must not become two commands.)"""
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
+        raise CommandError(f"{name}: control characters and line ends cannot stand in it", Exit.USAGE)
 
 
 def _submit(host: str, port: int, sender: str, to: list[str], message: bytes, notify: list[str]) -> str:
@@ -111,6 +144,8 @@ def _submit(host: str, port: int, sender: str, to: list[str], message: bytes, no
                 _expect(client.docmd("RCPT", f"TO:<{recipient}>{wanted}"), recipient)
             code, text = client.data(message)
             return _expect((code, text), "the message")
+    except UnicodeEncodeError as error:
+        raise CommandError(f"{host}:{port} takes no addresses beyond ASCII (SMTPUTF8)", Exit.FAILED) from error
     except smtplib.SMTPException as error:
         raise CommandError(f"{host}:{port}: {error}", Exit.FAILED) from error
     except OSError as error:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from cyclopts import Parameter
 
 from cli import access
-from cli.output import CommandError, Exit, Json, clean, print_json, print_table, say, when
+from cli.output import CommandError, Exit, Json, Limit, clean, print_json, print_table, say, when
 from shared.ledger import Ledger, PostSummary, Row
 from shared.messages import Reason, State
 
@@ -42,7 +41,7 @@ async def trace(
     *,
     recipient: str = "",
     group: str = "",
-    limit: Annotated[int, Parameter(name="--limit")] = 20,
+    limit: Limit = 20,
     json: Json = False,
 ) -> None:
     """Tell what happened to a message: for each address when, by which next hop, with what reply, or why it was left out.

@@ -63,28 +63,36 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, *, consuming: bool = False) -> AsyncIterator[Parts]:
-    """Open all ports. Raises `StartError` where one cannot be opened. `consuming`: as the process that works the queues, not one beside it."""
+async def open_parts(
+    settings: Settings, *, consuming: bool = False, patience: float | None = None
+) -> AsyncIterator[Parts]:
+    """Open all ports. Raises `StartError` where one cannot be opened.
+
+    `consuming`: as the process that works the queues, not one beside it. `patience`: seconds to wait for each server, START_PATIENCE by default.
+    """
+    patience = START_PATIENCE if patience is None else patience
     try:
         settings.data_path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StartError(f"HORO_DATA: cannot make {settings.data_path}: {error.strerror}") from error
     async with AsyncExitStack() as stack:
         secret = effective_secret(settings)
-        bus = await _patiently("the bus (HORO_BROKER_URL)", lambda: open_bus(settings.broker_url, settings.data_path))
+        bus = await _patiently(
+            "the bus (HORO_BROKER_URL)", lambda: open_bus(settings.broker_url, settings.data_path), patience=patience
+        )
         stack.push_async_callback(bus.close)
         if consuming and isinstance(bus, Exclusive):
-            await _patiently("the bus (HORO_BROKER_URL)", bus.own)
+            await _patiently("the bus (HORO_BROKER_URL)", bus.own, patience=patience)
         local = settings.effective_database_url.startswith("sqlite:")
         directory = await _patiently(
             "the database (HORO_DATABASE_URL)",
             lambda: open_directory(settings, secret=secret),
-            patience=LOCAL_PATIENCE if local else START_PATIENCE,
+            patience=min(patience, LOCAL_PATIENCE) if local else patience,
         )
         stack.push_async_callback(directory.close)
         ledger = open_ledger(settings)  # the directory has brought the schema up to date
         stack.push_async_callback(ledger.close)
-        bodies = await _patiently("the body store (HORO_BODIES_URL)", lambda: _open_bodies(settings))
+        bodies = await _patiently("the body store (HORO_BODIES_URL)", lambda: _open_bodies(settings), patience=patience)
         stack.push_async_callback(bodies.close)
         yield Parts(
             settings=settings,
@@ -106,9 +114,8 @@ def _why(error: BaseException) -> str:
     return (error.why if isinstance(error, TransientError) else "") or f"{type(error).__name__}: {error}"
 
 
-async def _patiently(what: str, build: Callable[[], Awaitable[T]], *, patience: float | None = None) -> T:
-    """What `build` makes, tried again while a server does not answer, for `patience` seconds (START_PATIENCE). Raises `StartError`."""
-    patience = START_PATIENCE if patience is None else patience
+async def _patiently(what: str, build: Callable[[], Awaitable[T]], *, patience: float) -> T:
+    """What `build` makes, tried again while a server does not answer, for `patience` seconds. Raises `StartError`."""
     loop = asyncio.get_running_loop()
     end = loop.time() + patience
     pause = 0.25

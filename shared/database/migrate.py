@@ -50,6 +50,9 @@ def head() -> str:
 
 async def upgrade(engine: AsyncEngine) -> None:
     """Bring the database to `head()`; nothing to do is fine. Raises `SchemaError` for a newer database, `DatabaseUnavailable`."""
+    async with read(engine, DatabaseUnavailable) as connection:  # the usual case: a look that waits for no writer
+        if await _version(connection) == head():
+            return
     async with asyncio.timeout(_WAIT):
         while not await _upgraded(engine):  # noqa: ASYNC110 - another process is at it, and it has no way to tell us
             await asyncio.sleep(0.1)
@@ -81,7 +84,7 @@ async def check(engine: AsyncEngine) -> None:
         return
     _refuse_newer(found)
     state = f"of version {found}, older than this Horo's ({head()})" if found else "empty"
-    raise SchemaError(f"the database is {state}: run `horo check --migrate`")
+    raise SchemaError(f"the database is {state}: run `horo check`, which brings it up to date")
 
 
 async def _version(connection: AsyncConnection) -> str | None:
