@@ -33,7 +33,23 @@ _EXPAND = Histogram(
 _DELIVER = Histogram(
     "horo_deliver_seconds", "From acceptance to delivery of a copy", buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600)
 )
+_UNWRITTEN = Counter("horo_log_lines_lost_total", "Lines of the log that could not be written")
 SESSIONS = Gauge("horo_smtp_sessions", "Open client connections", ["protocol"])
+
+
+class _Lines:
+    """Writes lines to standard error. A log that cannot be written (its reader is gone, the disk is full) is counted, and stops no mail: an
+    exception out of here would turn a message that is durable into a 451."""
+
+    def msg(self, message: str) -> None:
+        """Write one line, at once."""
+        try:
+            sys.stderr.write(message + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            _UNWRITTEN.inc()
+
+    debug = info = warning = error = critical = msg
 
 
 def configure(level: str, form: str) -> None:
@@ -55,7 +71,7 @@ def configure(level: str, form: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _Lines(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
