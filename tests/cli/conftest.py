@@ -23,6 +23,8 @@ class Done(NamedTuple):
     status: int
     out: str
     err: str
+    raw: bytes = b""
+    """Standard output as it came."""
 
     @property
     def json(self) -> Any:
@@ -51,7 +53,7 @@ def horo(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPa
         status = main()
         out, err = capfdbinary.readouterr()
         assert b"Traceback" not in err
-        return Done(int(status), out.decode(), err.decode())
+        return Done(int(status), out.decode("utf-8", "replace"), err.decode(), out)
 
     return run
 
