@@ -114,7 +114,7 @@ class Worker:
 
     async def _worked(self, incoming: Incoming) -> None:
         try:
-            with _no_cancellation_of_others():
+            with no_cancellation_of_others():
                 await self._handle(decode(incoming.payload), incoming)
         except Undecodable as error:
             await self._end(incoming, reason=f"undecodable: {error}")
@@ -158,7 +158,7 @@ class Worker:
         tries = 0
         while True:
             try:
-                with _no_cancellation_of_others():
+                with no_cancellation_of_others():
                     await act()
             except TransientError as error:
                 if self._stopping.is_set():
@@ -188,7 +188,7 @@ class Interrupted(TransientError):
 
 
 @contextlib.contextmanager
-def _no_cancellation_of_others() -> Iterator[None]:
+def no_cancellation_of_others() -> Iterator[None]:
     """A `CancelledError` that nobody asked for is trouble like any other: taken for the real one, it would end this task without a word."""
     task = asyncio.current_task()
     before = task.cancelling() if task else 0

@@ -14,9 +14,10 @@ from services.reporter import mime
 from shared import journal
 from shared.bus import Bus, Consumer, Incoming
 from shared.identity import new_id
-from shared.ledger import Ledger, LedgerUnavailable
+from shared.ledger import Ledger
+from shared.replies import TransientError
 from shared.topology import Queue
-from shared.worker import retry_delay
+from shared.worker import no_cancellation_of_others, retry_delay
 
 IN_HAND = 16
 """Parked messages in hand at a time; at up to 8 MiB each this bounds the memory (P10)."""
@@ -73,15 +74,16 @@ class Filer:
         tries = 0
         while True:
             try:
-                parked = self._bus.parked(incoming)
-                await self._ledger.park(
-                    mime.clean(parked.queue, 100),
-                    mime.clean(parked.reason, 1000),
-                    incoming.payload,
-                    min(max(parked.tries, 0), _MOST_TRIES),
-                    unique=unique,
-                )
-            except LedgerUnavailable as error:
+                with no_cancellation_of_others():
+                    parked = self._bus.parked(incoming)
+                    await self._ledger.park(
+                        mime.clean(parked.queue, 100),
+                        mime.clean(parked.reason, 1000),
+                        incoming.payload,
+                        min(max(parked.tries, 0), _MOST_TRIES),
+                        unique=unique,
+                    )
+            except TransientError as error:
                 journal.retried(Queue.PARKED, str(error), tries=tries, delay=retry_delay(tries))
             except Exception as error:
                 journal.crashed("filing a parked message", error)

@@ -19,6 +19,7 @@ from shared.ledger import Ledger
 from shared.replies import TransientError
 from shared.settings import Settings, seconds
 from shared.topology import Queue
+from shared.worker import no_cancellation_of_others
 
 FIRST = 600.0
 """Seconds after the start until the first sweep."""
@@ -57,7 +58,8 @@ class Sweeper:
     async def _try_sweep(self) -> bool:
         """Whether the sweep went through; trouble is told and tried again, it never ends the service."""
         try:
-            return await self.sweep(time.time())
+            with no_cancellation_of_others():
+                return await self.sweep(time.time())
         except TransientError as error:
             journal.unavailable("sweep", str(error))
         except Exception as error:

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator
 
 from shared import journal
 from shared.identity import new_id
-from shared.ledger import Claim, Ledger, LedgerUnavailable
+from shared.ledger import Claim, Ledger
 from shared.replies import TROUBLE, TransientError
+from shared.worker import no_cancellation_of_others
 
 LONGEST_WAIT = 600.0
 """Seconds that a message is held for another's claim; then it is put off, for brokers take back what is held for half an hour."""
@@ -60,10 +61,11 @@ class Claims:
             await asyncio.sleep(self._lease / 3)
             begun = time.monotonic()
             try:
-                await self._ledger.renew(self._owner, self._lease)
-                self._renewed_at = begun
-                await self.release_leftovers()
-            except LedgerUnavailable as error:
+                with no_cancellation_of_others():
+                    await self._ledger.renew(self._owner, self._lease)
+                    self._renewed_at = begun
+                    await self.release_leftovers()
+            except TransientError as error:
                 journal.unavailable("ledger", str(error))
             except Exception as error:  # whatever it is: without this task no lease lives on
                 journal.crashed("renewal of claims", error)
@@ -111,8 +113,9 @@ class Claims:
 
     async def _release(self, claim: Claim) -> None:
         try:
-            await self._ledger.release(claim, self._owner)
-        except LedgerUnavailable as error:
+            with no_cancellation_of_others():
+                await self._ledger.release(claim, self._owner)
+        except TransientError as error:
             self._leftovers.add(claim)
             journal.unavailable("ledger", str(error))
         except Exception as error:  # the work under the claim is done and recorded: no reason to do it again

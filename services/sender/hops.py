@@ -30,6 +30,7 @@ from shared.messages import Content, Lane, Recipient
 from shared.replies import Kind, Reply
 from shared.routes import NextHop
 from shared.settings import Settings, endpoint, seconds
+from shared.worker import no_cancellation_of_others
 
 SMTP_PORT = 25
 
@@ -89,10 +90,11 @@ class Hops:
         payload = Payload(content, self._bodies)
         sent = Sent([_unsendable(*pair) for pair in zip(envelope.senders, envelope.recipients, strict=True)])
         try:
-            if hop.kind == "maildir":
-                await self._into_maildirs(Path(hop.path), envelope, payload, sent)
-            else:
-                await self._over_network(hop, envelope, payload, sent)
+            with no_cancellation_of_others():
+                if hop.kind == "maildir":
+                    await self._into_maildirs(Path(hop.path), envelope, payload, sent)
+                else:
+                    await self._over_network(hop, envelope, payload, sent)
         except Exception as trouble:  # whatever it is: what was heard before it has happened, and must be recorded
             sent.trouble = trouble
         return sent

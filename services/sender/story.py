@@ -22,13 +22,13 @@ from shared import journal
 from shared.address import key
 from shared.bodies import Bodies, BodyMissing
 from shared.bus import Bus, Incoming, Outgoing
-from shared.ledger import Claim, Ledger, LedgerUnavailable
+from shared.ledger import Claim, Ledger
 from shared.messages import Attempted, Delivery, Fate, Recipient, Undecodable, Wire, encode
-from shared.replies import PermanentError, Reply
+from shared.replies import PermanentError, Reply, TransientError
 from shared.routes import RoutesError
 from shared.settings import Settings, seconds
 from shared.topology import Queue
-from shared.worker import Worker, retry_delay
+from shared.worker import Worker, no_cancellation_of_others, retry_delay
 
 BODY_GONE = Reply(554, "3.0", "The message's body is missing")
 BAD_HOP = Reply(554, "3.5", "The delivery names no next hop")
@@ -177,8 +177,9 @@ class Sender:
         tries = faults = 0
         while fates:
             try:
-                await self._ledger.record(delivery.post_id, delivery.group, fates)
-            except LedgerUnavailable as error:
+                with no_cancellation_of_others():
+                    await self._ledger.record(delivery.post_id, delivery.group, fates)
+            except TransientError as error:
                 journal.retried("record", str(error), tries=tries, delay=retry_delay(tries))
             except Exception as error:
                 journal.crashed("record", error)

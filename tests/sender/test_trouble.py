@@ -17,7 +17,7 @@ from shared.bodies.files import FileBodies
 from shared.bus import Bus, Outgoing
 from shared.ledger import Claim, Ledger
 from shared.messages import BodyRef, Content, Delivery, DeliveryKind, State, decode, encode
-from shared.replies import PermanentError
+from shared.replies import PermanentError, TransientError
 from shared.routes import Routes
 from shared.topology import Queue
 from shared.worker import Worker
@@ -105,11 +105,11 @@ async def test_f21_a_body_that_is_not_what_was_stored_is_parked_and_never_sent(
 
 # --- what happened is recorded, or a person is asked --------------------------------------------------------------------------
 class FaultyLedger(BlinkingLedger):
-    """A ledger in which one method has a fault of ours, as often as `faults` says."""
+    """A ledger in which one method has a fault of ours, or gives up by a `CancelledError` as drivers do, as often as `faults` says."""
 
-    def __init__(self, real: Ledger, method: str, faults: int) -> None:
+    def __init__(self, real: Ledger, method: str, faults: int, fault: type[BaseException] = ZeroDivisionError) -> None:
         super().__init__(real)
-        self.method, self.faults = method, faults
+        self.method, self.faults, self.fault = method, faults, fault
 
     def __getattr__(self, name: str) -> Any:
         found = super().__getattr__(name)
@@ -117,7 +117,7 @@ class FaultyLedger(BlinkingLedger):
         async def faulty(*args: Any, **keywords: Any) -> Any:
             if name == self.method and self.faults > 0:
                 self.faults -= 1
-                raise ZeroDivisionError("a fault of ours")
+                raise self.fault
             return await found(*args, **keywords)
 
         return faulty
@@ -128,11 +128,17 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.sender.story.retry_delay", lambda _: 0.0)
 
 
+FAULTS = (ZeroDivisionError, asyncio.CancelledError)
+
+
 @pytest.mark.usefixtures("_at_once")
-async def test_p3_a_fault_in_recording_is_tried_again_and_sends_nothing_again(ledger: Ledger) -> None:
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_p3_a_fault_in_recording_is_tried_again_and_sends_nothing_again(
+    ledger: Ledger, fault: type[BaseException]
+) -> None:
     async with Sink() as sink:
         message = delivery(sink, "ana@x.test")
-        await sender(sink, FaultyLedger(ledger, "record", 2), RecordingBus()).handle(message, Hand(message))
+        await sender(sink, FaultyLedger(ledger, "record", 2, fault), RecordingBus()).handle(message, Hand(message))
     assert sink.counts == {"ana@x.test": 1}
     assert await states(ledger, "ana@x.test") == [(State.DELIVERED, 1)]
 
@@ -146,8 +152,9 @@ async def test_p3_fates_that_cannot_be_recorded_are_for_a_person_and_not_for_ano
     assert sink.counts == {"ana@x.test": 1}
 
 
+@pytest.mark.parametrize("fault", FAULTS)
 async def test_p3_a_fault_between_two_transactions_keeps_what_was_heard(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
 ) -> None:
     bus = RecordingBus()
     async with Sink("no-pipelining", "limit-1") as sink:
@@ -158,11 +165,11 @@ async def test_p3_a_fault_between_two_transactions_keeps_what_was_heard(
         async def second_fails(*args: Any, **keywords: Any) -> bool:
             rounds.append(args)
             if len(rounds) > 1:
-                raise ZeroDivisionError
+                raise fault
             return await real(*args, **keywords)
 
         monkeypatch.setattr(one._hops, "_round", second_fails)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises((ZeroDivisionError, TransientError)):
             await one.handle(message, Hand(message))
         assert await states(ledger, "ana@x.test") == [(State.DELIVERED, 1)]
         monkeypatch.setattr(one._hops, "_round", real)
@@ -181,9 +188,12 @@ async def test_a_release_that_fails_for_any_reason_does_not_make_done_work_fail(
         assert not one._claims._leftovers
 
 
+@pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("method", ["renew", "release"])
-async def test_p3_the_renewal_of_leases_outlives_faults_of_any_kind(ledger: Ledger, method: str) -> None:
-    faulty = FaultyLedger(ledger, method, 2)
+async def test_p3_the_renewal_of_leases_outlives_faults_of_any_kind(
+    ledger: Ledger, method: str, fault: type[BaseException]
+) -> None:
+    faulty = FaultyLedger(ledger, method, 2, fault)
     claims = Claims(faulty, lease=0.3)
     claims._leftovers.add(CLAIM)
     renewing = asyncio.create_task(claims.renew_for_ever())
