@@ -7,17 +7,15 @@ which SQL refuses does not stand in the way of the others.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 from services.reporter import mime
 from shared import journal
-from shared.bus import Bus, Consumer, Incoming
+from shared.bus import Bus, Incoming
 from shared.identity import new_id
 from shared.ledger import Ledger
+from shared.messages import Undecodable, Wire
 from shared.replies import TransientError
 from shared.topology import Queue
-from shared.worker import no_cancellation_of_others, retry_delay
+from shared.worker import Worker, no_cancellation_of_others, retry_delay
 
 IN_HAND = 16
 """Parked messages in hand at a time; at up to 8 MiB each this bounds the memory (P10)."""
@@ -25,45 +23,15 @@ IN_HAND = 16
 _MOST_TRIES = (1 << 31) - 1
 
 
-class Filer:
-    """Files parked messages until `stop`."""
+class Filer(Worker):
+    """Files parked messages until `stop`: the worker loop, over whatever the bus does, without its decoding."""
 
     def __init__(self, bus: Bus, ledger: Ledger) -> None:
-        self._bus = bus
+        # A worker prefetches as many as it has in work.
+        super().__init__(bus, Queue.PARKED, _not_decoded, concurrency=IN_HAND // 2, max_tries=1)
         self._ledger = ledger
-        self._stopping = asyncio.Event()
 
-    def stop(self) -> None:
-        """Take no more; `run` returns when what is in hand is filed or given back."""
-        self._stopping.set()
-
-    async def run(self) -> None:
-        """Work until stopped."""
-        async with self._bus.consume(Queue.PARKED, prefetch=IN_HAND) as consumer, asyncio.TaskGroup() as tasks:
-            for _ in range(IN_HAND):
-                tasks.create_task(self._work(consumer))
-
-    async def _work(self, consumer: Consumer) -> None:
-        while (incoming := await self._next(consumer)) is not None:
-            await self._file(incoming)
-
-    async def _next(self, consumer: Consumer) -> Incoming | None:
-        """The next message, or None once stopped; one that is taken in that instant is given back."""
-        if self._stopping.is_set():
-            return None
-        getting = asyncio.ensure_future(consumer.get())
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait((getting, stopping), return_when=asyncio.FIRST_COMPLETED)
-            return getting.result() if getting.done() else None
-        finally:
-            stopping.cancel()
-            if not getting.done():
-                getting.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await (await getting).release()
-
-    async def _file(self, incoming: Incoming) -> None:
+    async def _worked(self, incoming: Incoming) -> None:
         """File, then ack; until that succeeds the message is ours, or the bus's again when we stop.
 
         The row's name is new for every parking, not a hash of the payload: `horo parked retry` publishes a message and then forgets its row,
@@ -90,12 +58,12 @@ class Filer:
             else:
                 await incoming.ack()
                 return
-            if await self._stopped_within(retry_delay(tries)):
+            await self._stopped_within(retry_delay(tries))
+            if self._stopping.is_set():
                 await incoming.release()
                 return
             tries += 1
 
-    async def _stopped_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-        return self._stopping.is_set()
+
+async def _not_decoded(message: Wire, _incoming: Incoming) -> None:
+    raise Undecodable(f"a {type(message).__name__} was decoded on its way to the parked ones")

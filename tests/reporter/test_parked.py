@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from services.reporter import parked as parked_module
 from services.reporter.parked import Filer
-from shared.bus import Parked
+from shared.bus import BusUnavailable, Parked
 from shared.topology import Queue
 from tests.reporter.doubles import MemoryBus, MemoryLedger, until
 
@@ -79,7 +80,7 @@ async def test_p1_nothing_is_acked_while_the_ledger_is_away() -> None:
     for number in range(40):
         bus.put_parked(b"%d" % number, Parked(queue="posts", reason="r"))
     async with filing(bus, ledger):
-        await until(lambda: bus.queues[Queue.PARKED].qsize() <= 40 - parked_module.IN_HAND)
+        await until(lambda: bus.queues[Queue.PARKED].qsize() <= 40 - parked_module.IN_HAND // 2)
         assert bus.acked[Queue.PARKED] == 0
         ledger.away = False
         await until(lambda: bus.acked[Queue.PARKED] == 40)
@@ -96,6 +97,44 @@ async def test_f34_one_that_sql_refuses_does_not_stop_the_others_and_is_given_ba
         await until(lambda: bus.acked[Queue.PARKED] == 40)
     assert poison.ended == "release"
     assert len(ledger.parked_rows) == 40
+
+
+async def test_p1_a_ledger_that_gives_up_by_a_cancellation_ends_no_filing() -> None:
+    bus, ledger = MemoryBus(), MemoryLedger()
+    real, calls = ledger.park, 0
+
+    async def interrupted(*given: Any, **named: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if calls <= 20:
+            raise asyncio.CancelledError
+        return await real(*given, **named)
+
+    ledger.park = interrupted  # type: ignore[method-assign]
+    for number in range(40):
+        bus.put_parked(b"%d" % number, Parked(queue="posts", reason="r"))
+    async with filing(bus, ledger):
+        await until(lambda: bus.acked[Queue.PARKED] == 40)
+
+
+async def test_a_consumer_that_fails_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.worker.CONSUME_AGAIN", (0.01,))
+    bus, ledger = MemoryBus(), MemoryLedger()
+    real, opened = bus.consume, 0
+
+    @asynccontextmanager
+    async def failing(queue: Queue, *, prefetch: int) -> AsyncIterator[Any]:
+        nonlocal opened
+        opened += 1
+        if opened == 1:
+            raise BusUnavailable("told to")
+        async with real(queue, prefetch=prefetch) as consumer:
+            yield consumer
+
+    bus.consume = failing  # type: ignore[assignment,method-assign]
+    bus.put_parked(b"one", Parked(queue="posts", reason="r"))
+    async with filing(bus, ledger):
+        await until(lambda: bus.acked[Queue.PARKED] == 1)
 
 
 @settings(max_examples=25, deadline=None)
