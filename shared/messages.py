@@ -86,9 +86,9 @@ class Post(Message, frozen=True, tag="post.v1"):
     """One accepted message, for one or more groups; durable on the bus before the client saw 250 (P1).
 
     `mail_from` is empty for the null sender. `digest` is the SHA-256 of every octet as received. `authenticated` is the address
-    that SMTP AUTH or a trusted relay vouches for. `parent`, `root` and `trail` are set on a post that is published inside for a
-    sub-group that is not expanded in place: the parent post's id, the id of the post that came from outside, and the keys of the
-    groups it has been through.
+    that SMTP AUTH or a trusted relay vouches for, `verdict` what a trusted relay says of the author, where one says anything.
+    `parent`, `root` and `trail` are set on a post that is published inside for a sub-group that is not expanded in place: the parent post's
+    id, the id of the post that came from outside, and the keys of the groups it has been through.
     """
 
     id: str
@@ -102,6 +102,7 @@ class Post(Message, frozen=True, tag="post.v1"):
     envid: str | None = None
     ret: Literal["FULL", "HDRS"] | None = None
     authenticated: str | None = None
+    verdict: Literal["pass", "fail", "unsure"] | None = None
     parent: str | None = None
     root: str | None = None
     trail: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from shared.address import bounce_address
 from shared.groups import Group
@@ -16,7 +16,7 @@ class Envelope(NamedTuple):
     mail_from: str
     like: Recipient
     envid: str | None
-    ret: str | None
+    ret: Literal["FULL", "HDRS"] | None
 
 
 def envelope(post: Post, target: Target, group: Group, secret: str) -> Envelope:

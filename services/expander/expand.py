@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from services.expander.state import member_state
 from shared.address import person_key
 from shared.groups import Member
 from shared.messages import Reason
@@ -57,13 +58,13 @@ def judge(rows: Sequence[Row], rules: Sequence[Rules], facts: Facts) -> Iterator
         reason = Reason.DUPLICATE if given else _filtered(chosen, mine, rules[scope], facts)
         given = given or reason is None
         for row in mine:
-            why = reason if row is chosen else _state(row.member) or Reason.DUPLICATE
+            why = reason if row is chosen else member_state(row.member) or Reason.DUPLICATE
             yield Judgement(scope, row.member.address, row.via, why)
 
 
 def _chosen(rows: Sequence[Row]) -> Row:
     """The membership that speaks for the person: the first that is not paused or suspended, for a pause holds in its own group only."""
-    return next((row for row in rows if _state(row.member) is None), rows[0])
+    return next((row for row in rows if member_state(row.member) is None), rows[0])
 
 
 def _filtered(chosen: Row, rows: Sequence[Row], rules: Rules, facts: Facts) -> Reason | None:
@@ -72,10 +73,4 @@ def _filtered(chosen: Row, rows: Sequence[Row], rules: Rules, facts: Facts) -> R
         return Reason.AUTHOR
     if rules.remove_to_cc and chosen.member.key in facts.to_cc:
         return Reason.TO_CC
-    return _state(chosen.member)
-
-
-def _state(member: Member) -> Reason | None:
-    if member.paused:
-        return Reason.PAUSED
-    return Reason.SUSPENDED if member.bounce == "suspended" else None
+    return member_state(chosen.member)

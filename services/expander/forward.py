@@ -19,6 +19,7 @@ from shared.address import key, split_role
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
 from shared.headers import loops
+from shared.identity import derive
 from shared.ledger import Ledger, Verdict
 from shared.messages import (
     Delivery,
@@ -59,6 +60,7 @@ class Forwarder:
     async def forward(self, post: Post, target: Target) -> None:
         """Forward one target of a post. Raises `PermanentError` where nobody answers for it."""
         name = target_name(target)
+        post = own_post(post, target)
         opened = await self._ledger.open_post(
             post_record(post, Plan(1, 1)), [target_record(post, target, None, self._secret)]
         )
@@ -131,22 +133,42 @@ class Forwarder:
         return known[1] if known else ""
 
     async def _people(self, addresses: tuple[str, ...]) -> list[str]:
-        """The people behind the addresses, one each; an address that is a group stands for its members."""
+        """The people behind the addresses, one each; an address that is a group stands for its members.
+
+        A role address of ours (an owner that is `office-owner@`) is nobody: what is sent there comes back here.
+        """
         people: dict[str, str] = {}
         seen: set[str] = set()
         waiting = deque(addresses)
         while waiting and len(people) < MAX_PEOPLE:
             address = waiting.popleft()
-            who = key(address)
-            group = await self._directory.group(who)
-            if group is None:
-                people.setdefault(who, address)
-            elif who not in seen:
-                seen.add(who)
-                async for page in self._directory.members(who):
-                    for member in page:
-                        if not member.paused:
-                            waiting.append(member.group or member.address)
-                    if len(waiting) + len(people) > MAX_PEOPLE:
-                        break
-        return list(people.values())[:MAX_PEOPLE]
+            role, holder, _ = split_role(key(address))
+            if role == "group" and holder not in seen and await self._directory.group(holder) is not None:
+                seen.add(holder)
+                waiting.extend(await self._members(holder, MAX_PEOPLE - len(people)))
+            elif holder not in seen and not await self._is_role(role, holder):
+                people.setdefault(key(address), address)
+        return list(people.values())
+
+    async def _members(self, group: str, most: int) -> list[str]:
+        found: list[str] = []
+        async for page in self._directory.members(group):
+            found.extend(member.address for member in page if not member.paused)
+            if len(found) >= most:
+                break
+        return found[:most]
+
+    async def _is_role(self, role: str, holder: str) -> bool:
+        if role == "postmaster":
+            return await self._directory.domain(holder) is not None
+        return role != "group" and await self._directory.group(holder) is not None
+
+
+def own_post(post: Post, target: Target) -> Post:
+    """The post under which a target's forward stands in the ledger: the post itself, or one of its own where the post has other targets.
+
+    A recipient stands in the ledger once for a post, and who is a member and an owner gets both, each for its own reason.
+    """
+    if target == post.targets[0]:
+        return post
+    return msgspec.structs.replace(post, id=derive(post.id, target_name(target)))

@@ -1,110 +1,154 @@
-"""The graph of groups behind a target: which are expanded in place, which get a post of their own, which are left out and why.
+"""The graph of groups behind a post's targets: which are expanded in place, which get a post of their own, which are left out and why.
 
 Reads only the members that are groups (`directory.subgroups`: few), never the people. An administrator controls the graph: cycles,
-diamonds, a group in itself and deep chains are all harmless, because every group is entered once.
+diamonds, a group in itself and deep chains are all harmless, because every group is entered once and holds a number, not its path.
+
+The graph of a post's first expansion is recorded with it and obeyed by every slice and repetition (P3): a link that an administrator cuts or adds
+meanwhile moves nobody from one way of getting a copy to another.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from services.expander.state import member_state
 from shared.directory import Directory, DirectoryUnavailable
 from shared.groups import Group, Member
 from shared.membership import in_place
-from shared.messages import Reason, Suppressed, Target
+from shared.messages import Reason, Target
 
 MAX_GROUPS = 10_000
 """Groups one expansion may enter; more is a mistake or an attack, and is put off for a person to look at."""
 
+MAX_STEPS = 12
+"""Steps of a path that are told: the first, and the nearest. A path explains; it is not followed."""
 
-class Node(msgspec.Struct, frozen=True):
-    """A group that is expanded in place. `via` is the path of group keys that led to it, itself last."""
+
+class Node(msgspec.Struct, frozen=True, array_like=True):
+    """A group that is expanded in place; `parent` is the number of the node that holds it, -1 for the target itself."""
 
     group: str
-    via: tuple[str, ...]
+    parent: int
 
 
-class HandedOn(msgspec.Struct, frozen=True):
-    """A sub-group that gets a post of its own. `address` as the member is written, `via` the path to the group that holds it."""
+class Aside(msgspec.Struct, frozen=True, array_like=True):
+    """A member of node `parent` that is a group and not expanded in place: handed on to `group`, or left out for `reason`."""
 
-    group: Group
     address: str
-    via: tuple[str, ...]
+    group: str
+    parent: int
+    reason: Reason | None = None
 
 
-class Scope(msgspec.Struct):
+class Scope(msgspec.Struct, array_like=True):
     """What one target's expansion covers. `people` is the upper bound of memberships to read."""
+
+    group: str
+    nodes: list[Node]
+    asides: list[Aside] = []
+    people: int = 0
+
+    def via(self, number: int) -> tuple[str, ...]:
+        """The path of groups from the target to a node, both included; a long one is cut in its middle."""
+        path = self.path(number)
+        return path if len(path) <= MAX_STEPS else (path[0], "...", *path[2 - MAX_STEPS :])
+
+    def path(self, number: int) -> tuple[str, ...]:
+        """Every group from the target to a node, both included."""
+        path = []
+        while number >= 0:
+            path.append(self.nodes[number].group)
+            number = self.nodes[number].parent
+        return tuple(reversed(path))
+
+    def within(self, number: int, group: str) -> bool:
+        """Whether `group` is the node or one that holds it."""
+        return group in self.path(number)
+
+    @property
+    def handed_on(self) -> list[Aside]:
+        """The sub-groups that get a post of their own."""
+        return [aside for aside in self.asides if aside.reason is None]
+
+
+_decoder = msgspec.msgpack.Decoder(list[Scope])
+
+
+def encode(scopes: Sequence[Scope]) -> bytes:
+    """Scopes as the ledger keeps them."""
+    return msgspec.msgpack.encode(scopes)
+
+
+def decode(graph: bytes) -> list[Scope]:
+    """Scopes as the ledger kept them."""
+    return _decoder.decode(graph) if graph else []
+
+
+class Walk:
+    """Finds the scopes of one post. `trail` names groups that the post has been through, which are never entered again."""
+
+    def __init__(self, directory: Directory, *, targets: Iterable[str], trail: Iterable[str] = ()) -> None:
+        self._directory = directory
+        self._trail = frozenset(trail)
+        # a sub-group gets one post of its own, whatever targets hold it, and none where it is a target itself
+        self._handed_on = set(targets)
+
+    async def scope(self, group: Group) -> Scope:
+        """Walk the graph breadth first from a target. Raises `DirectoryUnavailable`."""
+        scope = Scope(group=group.address, nodes=[Node(group.address, -1)])
+        seen = {group.address}
+        holders = [group]
+        for number, holder in enumerate(holders):  # grows as it goes
+            scope.people += holder.members
+            for member in await self._directory.subgroups(holder.address):
+                inside = await self._decide(scope, holder, number, member, seen)
+                if inside is not None:
+                    scope.nodes.append(Node(inside.address, number))
+                    holders.append(inside)
+                if len(seen) > MAX_GROUPS:
+                    raise DirectoryUnavailable(f"{group.address} nests more than {MAX_GROUPS} groups")
+        return scope
+
+    async def _decide(self, scope: Scope, holder: Group, number: int, member: Member, seen: set[str]) -> Group | None:
+        """Decide about one sub-group: the group to expand in place, or None when the scope has its row."""
+        key = member.group or member.key
+        reason = self._left_out(scope, number, member, key, seen)
+        group = None if reason else await self._group(holder, key)
+        if group is not None and await self._disabled(group):
+            reason = Reason.SUBGROUP_DISABLED
+        if group is not None and reason is None:
+            seen.add(key)
+            if in_place(holder, group):
+                return group
+            if key in self._handed_on:
+                reason = Reason.DUPLICATE
+            self._handed_on.add(key)
+        scope.asides.append(Aside(member.address, key, number, reason))
+        return None
+
+    def _left_out(self, scope: Scope, number: int, member: Member, key: str, seen: set[str]) -> Reason | None:
+        if key in self._trail or scope.within(number, key):
+            return Reason.CYCLE
+        if key in seen:
+            return Reason.DUPLICATE
+        return member_state(member)
+
+    async def _group(self, holder: Group, key: str) -> Group:
+        group = await self._directory.group(key)
+        if group is None:  # deleted between the two reads: ask again, the next answer agrees with itself
+            raise DirectoryUnavailable(f"{key} is a member of {holder.address} but no group")
+        return group
+
+    async def _disabled(self, group: Group) -> bool:
+        domain = await self._directory.domain(group.domain)
+        return group.settings.disabled or domain is None or domain.disabled
+
+
+class Aim(msgspec.Struct, frozen=True):
+    """A target with its group and what its expansion covers."""
 
     target: Target
     group: Group
-    nodes: list[Node] = []
-    handed_on: list[HandedOn] = []
-    suppressed: list[Suppressed] = []
-    people: int = 0
-
-
-async def find_scope(directory: Directory, target: Target, group: Group, *, trail: tuple[str, ...] = ()) -> Scope:
-    """Walk the graph breadth first from `group`. `trail` names groups the post has been through already, which are never entered again.
-
-    Raises `DirectoryUnavailable`.
-    """
-    scope = Scope(target=target, group=group)
-    seen = {group.address}
-    waiting: deque[tuple[Group, tuple[str, ...]]] = deque([(group, (group.address,))])
-    while waiting:
-        holder, via = waiting.popleft()
-        scope.nodes.append(Node(holder.address, via))
-        scope.people += holder.members
-        for member in await directory.subgroups(holder.address):
-            if (inside := await _enter(directory, scope, holder, via, member, seen, trail)) is not None:
-                waiting.append((inside, (*via, inside.address)))
-    return scope
-
-
-async def _enter(
-    directory: Directory,
-    scope: Scope,
-    holder: Group,
-    via: tuple[str, ...],
-    member: Member,
-    seen: set[str],
-    trail: tuple[str, ...],
-) -> Group | None:
-    """Decide about one sub-group: the group to expand in place, or None when the scope has its row already."""
-    key = member.group or member.key
-    if (reason := _left_out(member, key, via, seen, trail)) is not None:
-        scope.suppressed.append(Suppressed(address=member.address, reason=reason, via=via))
-        return None
-    group = await directory.group(key)
-    if group is None:  # deleted between the two reads: ask again, the next answer agrees with itself
-        raise DirectoryUnavailable(f"{key} is a member of {holder.address} but no group")
-    if await _disabled(directory, group):
-        scope.suppressed.append(Suppressed(address=member.address, reason=Reason.SUBGROUP_DISABLED, via=via))
-        return None
-    seen.add(key)
-    if len(seen) > MAX_GROUPS:
-        raise DirectoryUnavailable(f"{scope.group.address} nests more than {MAX_GROUPS} groups")
-    if in_place(holder, group):
-        return group
-    scope.handed_on.append(HandedOn(group, member.address, via))
-    return None
-
-
-def _left_out(member: Member, key: str, via: tuple[str, ...], seen: set[str], trail: tuple[str, ...]) -> Reason | None:
-    if key in via or key in trail:
-        return Reason.CYCLE
-    if key in seen:
-        return Reason.DUPLICATE
-    if member.paused:
-        return Reason.PAUSED
-    return Reason.SUSPENDED if member.bounce == "suspended" else None
-
-
-async def _disabled(directory: Directory, group: Group) -> bool:
-    if group.settings.disabled:
-        return True
-    domain: Any = await directory.domain(group.domain)
-    return domain is None or domain.disabled
+    scope: Scope

@@ -23,7 +23,7 @@ class Plan(NamedTuple):
 
 def plan(people: int, *, express_limit: int, slice_size: int, batch_size: int) -> Plan:
     """The plan for at most `people` memberships: one slice up to `express_limit`, else slices of about `slice_size`."""
-    slices = 1 if people <= express_limit else -(-people // slice_size)
+    slices = 1 if people <= express_limit else max(2, -(-people // slice_size))  # two: what is cut is bulk (P7)
     share = -(-people // slices) if people else 0
     cells = 1 if share <= batch_size else int(-(-share // (batch_size * FILL)))
     return Plan(cells=slices * cells, slices=slices)

@@ -14,7 +14,7 @@ from shared.messages import Post, Target, TargetKind
 ROLES = {TargetKind.OWNER: "-owner", TargetKind.BOUNCES: "-bounces"}
 
 
-def post_record(post: Post, plan: Plan) -> PostRecord:
+def post_record(post: Post, plan: Plan, graph: bytes = b"") -> PostRecord:
     """The post as the ledger keeps it; header texts are decoded and bounded by `shared.policy`."""
     head = post.content.head
     return PostRecord(
@@ -32,6 +32,7 @@ def post_record(post: Post, plan: Plan) -> PostRecord:
         ret=post.ret,
         body=post.content.ref,
         parent=post.parent,
+        graph=graph,
     )
 
 

@@ -10,17 +10,18 @@ import msgspec
 from services.expander.batches import cut
 from services.expander.envelope import envelope
 from services.expander.expand import Facts, Judgement
-from services.expander.graph import Scope
+from services.expander.graph import Aim
 from services.expander.inside import Inside
-from services.expander.people import add_thread_authors, judge_all, read
+from services.expander.people import add_thread_authors, are_people, judge_all, read
 from services.expander.plan import Plan
+from services.expander.rows import told
 from shared import journal, policy
 from shared.address import key, person_key
 from shared.bodies import Bodies
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
 from shared.ledger import Ledger
-from shared.messages import Content, Delivery, Expanded, Lane, Post, Queued, Suppressed, encode
+from shared.messages import Content, Delivery, Lane, Post, encode
 from shared.rendering import render
 from shared.settings import Settings
 from shared.topology import Queue
@@ -35,7 +36,7 @@ class Share(msgspec.Struct, frozen=True):
     """The recipients of a post with slots in [low, high), slice `index` of `plan`. `thread_authors` by group, from the ledger."""
 
     post: Post
-    scopes: Sequence[Scope]
+    aims: Sequence[Aim]
     thread_authors: Mapping[str, str]
     plan: Plan
     index: int
@@ -66,36 +67,35 @@ class ShareOut:
         self._routes = settings.route_table
         self._bus = bus
         self._directory = directory
+        self._ledger = ledger
         self._bodies = bodies
         self._secret = secret
         self._hostname = hostname
-        self._inside = Inside(settings, bus=bus, directory=directory, ledger=ledger, secret=secret)
+        self._inside = Inside(bus=bus, directory=directory, ledger=ledger)
 
     async def run(self, share: Share) -> None:
         """Read, judge, cut, publish, tell: in this order, so that who is told of has been published for."""
         judged = await self._judge(share)
-        deliveries: list[list[Delivery]] = []
-        for scope, judgements in zip(share.scopes, judged, strict=True):
-            deliveries.append(self._cut(share, scope, judgements))
-        await self._publish(share, [delivery for of_scope in deliveries for delivery in of_scope])
-        handed = {scope.group.address: await self._hand_on(share, scope) for scope in share.scopes}
-        messages = [
-            self._expanded(share, scope, rows, handed[scope.group.address])
-            for scope, rows in zip(share.scopes, judged, strict=True)
-        ]
-        await self._bus.publish_all([Outgoing(queue=Queue.OUTCOMES, payload=encode(message)) for message in messages])
-        for message, of_scope in zip(messages, deliveries, strict=True):
-            await self._note(share, message, len(of_scope))
+        deliveries = [self._cut(share, aim, rows) for aim, rows in zip(share.aims, judged, strict=True)]
+        await self._publish(share, [delivery for of_aim in deliveries for delivery in of_aim])
+        for aim, rows, batches in zip(share.aims, judged, deliveries, strict=True):
+            if share.index == 0:
+                await self._hand_on(share, aim)
+            await self._tell(share, aim, rows, len(batches))
 
     async def _judge(self, share: Share) -> list[list[Judgement]]:
         facts = facts_of(share.post)
-        rows = await read(self._directory, share.scopes, share.low, share.high)
-        add_thread_authors(rows, share.scopes, share.thread_authors, facts, share.low, share.high)
-        return judge_all(rows, share.scopes, facts)
+        rows = await read(self._directory, share.aims, share.low, share.high)
+        if (
+            share.post.parent is None
+        ):  # in a post made inside, who started the thread has a copy of the post from outside
+            authors = await are_people(self._directory, share.thread_authors)
+            add_thread_authors(rows, share.aims, authors, facts, share.low, share.high)
+        return judge_all(rows, share.aims, facts)
 
-    def _cut(self, share: Share, scope: Scope, judgements: Sequence[Judgement]) -> list[Delivery]:
-        post, group = share.post, scope.group
-        out = envelope(post, scope.target, group, self._secret)
+    def _cut(self, share: Share, aim: Aim, rows: Sequence[Judgement]) -> list[Delivery]:
+        post, group = share.post, aim.group
+        out = envelope(post, aim.target, group, self._secret)
         template = Delivery(
             post_id=post.id,
             group=group.address,
@@ -103,28 +103,31 @@ class ShareOut:
             hop="",
             mail_from=out.mail_from,
             recipients=(out.like,),
-            content=self.rendered(post, scope),
+            content=self._rendered(post, aim),
             accepted_at=post.accepted_at,
             lane=share.lane,
             smtputf8=post.smtputf8,
             envid=out.envid,
-            ret=out.ret,  # type: ignore[arg-type]
+            ret=out.ret,
             verp=group.settings.verp and group.settings.envelope == "list",
         )
-        copies = [judgement.address for judgement in judgements if judgement.reason is None]
-        return list(
-            cut(template, copies, cells=share.plan.cells, routes=self._routes, batch_size=self._settings.batch_size)
-        )
+        copies = [row.address for row in rows if row.reason is None]
+        batch_size = self._settings.batch_size
+        return list(cut(template, copies, cells=share.plan.cells, routes=self._routes, batch_size=batch_size))
 
-    def rendered(self, post: Post, scope: Scope) -> Content:
+    def _rendered(self, post: Post, aim: Aim) -> Content:
         """The post as the group's members get it: its own head, the body as it came (P8)."""
-        head = render(post.content.head, group=scope.group, post=post, hostname=self._hostname, secret=self._secret)
+        head = render(post.content.head, group=aim.group, post=post, hostname=self._hostname, secret=self._secret)
         return msgspec.structs.replace(post.content, head=head)
 
+    async def with_body_stored(self, post: Post) -> Post:
+        """The post with its body in the store, once: the blob that the ledger knows is kept for as long as the post needs it."""
+        stored = await self._ledger.set_body(post.id, await self._bodies.put(post.content.tail))
+        return msgspec.structs.replace(post, content=Content(head=post.content.head, ref=stored))
+
     async def _publish(self, share: Share, deliveries: list[Delivery]) -> None:
-        tail = share.post.content.tail
-        if len(tail) * len(deliveries) > SHARED_BODY:
-            ref = await self._bodies.put(tail)
+        if len(share.post.content.tail) * len(deliveries) > SHARED_BODY:
+            ref = (await self.with_body_stored(share.post)).content.ref
             deliveries = [
                 msgspec.structs.replace(delivery, content=Content(head=delivery.content.head, ref=ref))
                 for delivery in deliveries
@@ -132,37 +135,22 @@ class ShareOut:
         queue = LANES[share.lane]
         await self._bus.publish_all([Outgoing(queue=queue, payload=encode(delivery)) for delivery in deliveries])
 
-    async def _hand_on(self, share: Share, scope: Scope) -> tuple[list[Queued], list[Suppressed]]:
-        """Posts for the sub-groups that are not expanded in place, and the rows about sub-groups: the first share's business."""
-        if share.index != 0:
-            return [], []
-        content = self.rendered(share.post, scope)
-        out = envelope(share.post, scope.target, scope.group, self._secret)
-        for handed in scope.handed_on:
-            await self._inside.hand_on(share.post, scope.group, handed, content, out.mail_from)
-        return [Queued(address=handed.address, via=handed.via) for handed in scope.handed_on], scope.suppressed
+    async def _hand_on(self, share: Share, aim: Aim) -> None:
+        """Posts for the sub-groups that are not expanded in place: the first share's business."""
+        if not aim.scope.handed_on:
+            return
+        content = self._rendered(share.post, aim)
+        out = envelope(share.post, aim.target, aim.group, self._secret)
+        for aside in aim.scope.handed_on:
+            await self._inside.hand_on(share.post, aim, aside, content, out.mail_from)
 
-    @staticmethod
-    def _expanded(
-        share: Share, scope: Scope, judgements: Sequence[Judgement], handed: tuple[list[Queued], list[Suppressed]]
-    ) -> Expanded:
-        queued = [Queued(address=row.address, via=row.via) for row in judgements if row.reason is None]
-        suppressed = [
-            Suppressed(address=row.address, reason=row.reason, via=row.via)
-            for row in judgements
-            if row.reason is not None
-        ]
-        return Expanded(
-            post_id=share.post.id,
-            group=scope.group.address,
-            index=share.index,
-            of=share.plan.slices,
-            queued=tuple(queued + handed[0]),
-            suppressed=tuple(suppressed + handed[1]),
-            at=time.time(),
-        )
-
-    async def _note(self, share: Share, message: Expanded, batches: int) -> None:
+    async def _tell(self, share: Share, aim: Aim, rows: Sequence[Judgement], batches: int) -> None:
+        """Tell the reporter who gets a copy and who does not; a target of one share that gives nobody a copy has its verdict at once."""
+        message = told(share.post.id, aim.scope, rows, index=share.index, of=share.plan.slices, at=time.time())
+        if share.plan.slices == 1 and not message.queued:
+            await self._ledger.set_target(share.post.id, aim.group.address, "no_recipients")
+            journal.ended(share.post.id, group=aim.group.address, verdict="no_recipients")
+        await self._bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=encode(message)))
         journal.expanded(
             message.post_id,
             group=message.group,

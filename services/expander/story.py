@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from services.expander.forward import Forwarder
-from services.expander.graph import Scope, find_scope
+from services.expander.graph import Aim, Walk
+from services.expander.graph import decode as decode_graph
+from services.expander.graph import encode as encode_graph
 from services.expander.plan import Plan, bounds, plan
 from services.expander.records import post_record, target_record
 from services.expander.share import SHARED_BODY, Share, ShareOut
@@ -39,9 +41,12 @@ from shared.messages import (
     Wire,
     encode,
 )
+from shared.replies import PermanentError
 from shared.settings import Settings
 from shared.topology import Queue
 from shared.worker import Worker
+
+Groups = Mapping[str, Group | None]
 
 
 class Expander:
@@ -74,9 +79,8 @@ class Expander:
         count, tries = settings.workers, settings.max_tries
         self._workers = [
             Worker(bus, Queue.POSTS, self._handle, concurrency=count, max_tries=tries),
-            Worker(
-                bus, Queue.SLICES, self._handle, concurrency=2, max_tries=tries
-            ),  # two: a slice is thousands of members in memory (P10)
+            # two at a time: a slice is thousands of members in memory (P10)
+            Worker(bus, Queue.SLICES, self._handle, concurrency=2, max_tries=tries),
             Worker(bus, Queue.SIGNALS, signals.handle, concurrency=2, max_tries=tries),
         ]
 
@@ -102,93 +106,121 @@ class Expander:
 
     async def _post(self, post: Post) -> None:
         """A post: record it, then expand it at once, or cut it into slices; mail for owners and the like is forwarded."""
-        scopes = await self._scopes(post)
-        if scopes:
-            proposed = plan(
-                sum(scope.people for scope in scopes),
-                express_limit=self._settings.express_limit,
-                slice_size=self._settings.slice_size,
-                batch_size=self._settings.batch_size,
-            )
-            opened = await self._open(post, scopes, proposed)
-            scopes = await self._unrepeated(post, scopes, opened)
+        targets = [target for target in post.targets if target.kind is TargetKind.GROUP]
+        if targets:
+            groups = {target.group: await self._directory.group(target.group) for target in targets}
+            opened = await self._open(post, targets, groups)
+            aims = await self._aims(post, targets, groups, opened)
             recorded = Plan(opened.cells, opened.slices)
-            if scopes and recorded.slices > 1:
-                await self._cut(post, scopes, recorded)
-            elif scopes:
+            if aims and recorded.slices > 1:
+                await self._cut(post, opened, recorded)
+            elif aims:
                 low, high = bounds(0, recorded)
-                await self._share_out.run(Share(post, scopes, opened.thread_authors, recorded, 0, low, high))
-        for target in post.targets:
-            if target.kind is not TargetKind.GROUP:
-                await self._forwarder.forward(post, target)
+                await self._share_out.run(
+                    Share(self._kept(post, opened), aims, opened.thread_authors, recorded, 0, low, high)
+                )
+        await self._forward(post)
+
+    async def _open(self, post: Post, targets: Sequence[Target], groups: Groups) -> Opened:
+        """Record the post with the plan and the graph of this expansion; those of the first expansion come back, and are obeyed."""
+        been_through = loops(post.content.head, self._secret) | set(post.trail)
+        walk = Walk(self._directory, targets=groups, trail=been_through)
+        live = [group for name, group in groups.items() if group is not None and name not in been_through]
+        scopes = [await walk.scope(group) for group in live]
+        settings = self._settings
+        proposed = plan(
+            sum(scope.people for scope in scopes),
+            express_limit=settings.express_limit,
+            slice_size=settings.slice_size,
+            batch_size=settings.batch_size,
+        )
+        records = [target_record(post, target, groups[target.group], self._secret) for target in targets]
+        return await self._ledger.open_post(post_record(post, proposed, encode_graph(scopes)), records)
+
+    async def _aims(self, post: Post, targets: Sequence[Target], groups: Groups, opened: Opened) -> list[Aim]:
+        """What is to be expanded, by the recorded graph, in the order of the RCPTs; every other target ends here, and is told of."""
+        scopes = {scope.group: scope for scope in decode_graph(opened.graph)}
+        aims: dict[str, Aim] = {}
+        for target in targets:
+            scope, group = scopes.get(target.group), groups[target.group]
+            if opened.verdicts[target.group] is Verdict.REPETITION:
+                await self._end(post, target.group, "repetition", Reason.REPETITION)
+            elif scope is None:
+                await self._end(post, target.group, "loop" if group else "gone", Reason.LOOP if group else None)
+            elif group is None:  # recorded, then deleted, before this repetition
+                await self._end(post, target.group, "gone", None)
+            else:
+                aims.setdefault(target.group, Aim(target, group, scope))
+        return list(aims.values())
 
     async def _slice(self, part: Slice) -> None:
-        """A slice of a large fan-out: the graph again (few rows), then its share of the people."""
-        scopes = await self._scopes(part.post, ended=False)
+        """A slice of a large fan-out: its share of the people, by the recorded graph."""
+        post = part.post
+        targets = [target for target in post.targets if target.kind is TargetKind.GROUP]
+        groups = {target.group: await self._directory.group(target.group) for target in targets}
         recorded = Plan(part.cells, part.of)
-        opened = await self._open(part.post, scopes, recorded)
-        scopes = [scope for scope in scopes if opened.verdicts.get(scope.group.address) is not Verdict.REPETITION]
-        if scopes:
+        records = [target_record(post, target, groups[target.group], self._secret) for target in targets]
+        opened = await self._ledger.open_post(post_record(post, recorded, b""), records)
+        aims: dict[str, Aim] = {}
+        for scope in decode_graph(opened.graph):
+            target = next(target for target in targets if target.group == scope.group)
+            group = groups[scope.group]
+            if opened.verdicts[scope.group] is Verdict.REPETITION:
+                continue
+            if group is None:  # deleted in mid-fan-out: nobody of this slice, and the fan-out still becomes complete
+                await self._tell(post, scope.group, (), index=part.index, of=part.of)
+            else:
+                aims[scope.group] = Aim(target, group, scope)
+        if aims:
             await self._share_out.run(
-                Share(part.post, scopes, opened.thread_authors, recorded, part.index, part.low, part.high)
+                Share(post, list(aims.values()), opened.thread_authors, recorded, part.index, part.low, part.high)
             )
 
-    async def _scopes(self, post: Post, *, ended: bool = True) -> list[Scope]:
-        """The scopes of the post's groups, in the order of their RCPTs; groups that are gone or that it has been through already end here."""
-        been_through = loops(post.content.head, self._secret) | set(post.trail)
-        scopes = []
-        for target in post.targets:
-            if target.kind is not TargetKind.GROUP:
-                continue
-            group = await self._directory.group(target.group)
-            if group is None or target.group in been_through:
-                if ended:
-                    await self._end(post, target, group)
-                continue
-            scopes.append(await find_scope(self._directory, target, group, trail=post.trail))
-        return scopes
-
-    async def _end(self, post: Post, target: Target, group: Group | None) -> None:
-        """A target that is not expanded: the group was deleted since its RCPT, or this is its own copy come back. Traced, not bounced."""
-        verdict = "gone" if group is None else "loop"
-        await self._ledger.open_post(post_record(post, Plan(1, 1)), [target_record(post, target, group, self._secret)])
-        await self._ledger.set_target(post.id, target.group, verdict)
-        left_out = () if group is None else (Suppressed(address=target.group, reason=Reason.LOOP),)
-        await self._tell(post, target.group, left_out)
-        journal.ended(post.id, group=target.group, verdict=verdict)
-
-    async def _open(self, post: Post, scopes: Sequence[Scope], proposed: Plan) -> Opened:
-        records = [target_record(post, scope.target, scope.group, self._secret) for scope in scopes]
-        return await self._ledger.open_post(post_record(post, proposed), records)
-
-    async def _unrepeated(self, post: Post, scopes: Sequence[Scope], opened: Opened) -> list[Scope]:
-        """The scopes that are to be expanded; a repetition (the client lost our 250) is filed as one and ends."""
-        fresh = []
-        for scope in scopes:
-            if opened.verdicts[scope.group.address] is not Verdict.REPETITION:
-                fresh.append(scope)
-                continue
-            await self._tell(
-                post, scope.group.address, (Suppressed(address=scope.group.address, reason=Reason.REPETITION),)
-            )
-            journal.ended(post.id, group=scope.group.address, verdict="repetition")
-        return fresh
-
-    async def _tell(self, post: Post, group: str, suppressed: tuple[Suppressed, ...]) -> None:
-        message = Expanded(
-            post_id=post.id, group=group, index=0, of=1, queued=(), suppressed=suppressed, at=time.time()
-        )
-        await self._bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=encode(message)))
-
-    async def _cut(self, post: Post, scopes: Sequence[Scope], recorded: Plan) -> None:
-        """Share a large fan-out among all expanders; its body goes to the store first, so that a slice is small."""
-        content = post.content
-        if content.ref is None and len(content.tail) * recorded.slices > SHARED_BODY:
-            content = Content(head=content.head, ref=await self._bodies.put(content.tail))
-            post = msgspec.structs.replace(post, content=content)
+    async def _cut(self, post: Post, opened: Opened, recorded: Plan) -> None:
+        """Share a large fan-out among all expanders; a body that would cross the bus many times goes to the store first."""
+        post = self._kept(post, opened)
+        if post.content.ref is None and len(post.content.tail) * recorded.cells > SHARED_BODY:
+            post = await self._share_out.with_body_stored(post)
         slices = []
         for index in range(recorded.slices):
             low, high = bounds(index, recorded)
             slices.append(Slice(post=post, cells=recorded.cells, index=index, of=recorded.slices, low=low, high=high))
         await self._bus.publish_all([Outgoing(queue=Queue.SLICES, payload=encode(part)) for part in slices])
-        journal.sliced(post.id, people=sum(scope.people for scope in scopes), slices=recorded.slices)
+        journal.sliced(
+            post.id, people=sum(scope.people for scope in decode_graph(opened.graph)), slices=recorded.slices
+        )
+
+    @staticmethod
+    def _kept(post: Post, opened: Opened) -> Post:
+        """The post with the body that an earlier try has stored."""
+        if post.content.ref is not None or opened.body is None:
+            return post
+        return msgspec.structs.replace(post, content=Content(head=post.content.head, ref=opened.body))
+
+    async def _end(self, post: Post, group: str, verdict: str, reason: Reason | None) -> None:
+        """A target that is not expanded: the same message again, its own copy come back, or a group deleted since its RCPT. Traced."""
+        if verdict != "repetition":
+            await self._ledger.set_target(post.id, group, verdict)
+        await self._tell(
+            post, group, () if reason is None else (Suppressed(address=group, reason=reason),), index=0, of=1
+        )
+        journal.ended(post.id, group=group, verdict=verdict)
+
+    async def _tell(self, post: Post, group: str, suppressed: tuple[Suppressed, ...], *, index: int, of: int) -> None:
+        message = Expanded(
+            post_id=post.id, group=group, index=index, of=of, queued=(), suppressed=suppressed, at=time.time()
+        )
+        await self._bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=encode(message)))
+
+    async def _forward(self, post: Post) -> None:
+        """Mail for owners and the like. That nobody answers for one address is told when the others have theirs: the post is then parked."""
+        unanswered: PermanentError | None = None
+        for target in post.targets:
+            if target.kind is TargetKind.GROUP:
+                continue
+            try:
+                await self._forwarder.forward(post, target)
+            except PermanentError as error:
+                unanswered = unanswered or error
+        if unanswered is not None:
+            raise unanswered

@@ -169,6 +169,7 @@ class Acceptance:
         return authresults.trusted_author(head) if is_relay(ip, self._relays) else None
 
     async def _publish(self, mail: Transaction, passed: Sequence[Accepted], received: Received, origin: Origin) -> Post:
+        verdict = self._verdict(received.head, origin.ip)
         post = Post(
             id=new_id(),
             accepted_at=time.time(),
@@ -180,7 +181,8 @@ class Acceptance:
             smtputf8=mail.params.smtputf8,
             envid=mail.params.envid,
             ret=mail.params.ret,
-            authenticated=policy.author(received.head) if self._verdict(received.head, origin.ip) == "pass" else None,
+            authenticated=policy.author(received.head) if verdict == "pass" else None,
+            verdict=verdict,
         )
         await self._bus.publish(Outgoing(queue=Queue.POSTS, payload=encode(post)), timeout=self._timeout)
         return post

@@ -26,7 +26,10 @@ class LedgerUnavailable(TransientError):
 
 
 class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a post. `subject` is decoded and cut to 200 characters; `cells` and `slices` are the plan of the first expansion."""
+    """What is kept of a post. `subject` is decoded and cut to 200 characters; `cells` and `slices` are the plan of the first expansion.
+
+    `graph` is the expander's: which groups the first expansion entered, octets that only the expander reads.
+    """
 
     id: str
     accepted_at: float
@@ -42,6 +45,7 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     ret: Literal["FULL", "HDRS"] | None = None
     body: BodyRef | None = None
     parent: str | None = None
+    graph: bytes = b""
 
 
 class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +77,7 @@ class Verdict(StrEnum):
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to `open_post`: the recorded plan, which wins over the one proposed, and for each group its verdict.
+    """The answer to `open_post`: the recorded plan, graph and body, which win over those proposed, and for each group its verdict.
 
     `thread_authors` gives for a group the address that started the thread the post answers, where it is a post of that group.
     """
@@ -82,6 +86,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     slices: int
     verdicts: Mapping[str, Verdict]
     thread_authors: Mapping[str, str] = msgspec.field(default_factory=dict)
+    graph: bytes = b""
+    body: BodyRef | None = None
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,6 +166,9 @@ class Ledger(Protocol):
     # the expander's
     async def open_post(self, post: PostRecord, targets: Sequence[TargetRecord]) -> Opened:
         """Record a post and its targets, insert-if-absent, in one transaction; fingerprints are known for a week."""
+
+    async def set_body(self, post_id: str, body: BodyRef) -> BodyRef:
+        """Name the blob that holds a post's body, insert-if-absent; the one that is recorded, which a collector then leaves alone."""
 
     async def set_target(self, post_id: str, group: str, verdict: str) -> None:
         """Why a target ended without recipients: "loop", "no_recipients", "gone"."""

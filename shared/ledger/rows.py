@@ -6,6 +6,7 @@ key of any length; so text is cleaned and keys are bounded here, and one strange
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -197,6 +198,7 @@ POST_COLUMNS = {
     "parent": "text",
     "body_key": "text",
     "body_sha256": "text",
+    "graph": "text",
 }
 TARGET_COLUMNS = {
     "post_id": "text",
@@ -230,16 +232,26 @@ def post_row(post: PostRecord) -> SqlRow:
         None if post.parent is None else clean(post.parent),
         bounded(body.key) if body else None,
         body.sha256.hex() if body else None,
+        base64.b64encode(post.graph).decode() or None,
     )
+
+
+def body_ref(get: Mapping[str, Any]) -> BodyRef | None:
+    """The body that a row of `posts` names, by column."""
+    if get["body_key"] is None:
+        return None
+    return BodyRef(key=get["body_key"], size=get["body_size"], sha256=bytes.fromhex(get["body_sha256"]))
+
+
+def graph_octets(text: str | None) -> bytes:
+    """The graph that a row of `posts` holds."""
+    return base64.b64decode(text or "")
 
 
 def post_record(get: Mapping[str, Any]) -> PostRecord:
     """The post that a row of `posts` holds, by column."""
-    body = None
-    if get["body_key"] is not None:
-        body = BodyRef(key=get["body_key"], size=get["body_size"], sha256=bytes.fromhex(get["body_sha256"]))
-    plain = {name: get[name] for name in PostRecord.__struct_fields__ if name != "body"}
-    return PostRecord(**plain, body=body)
+    plain = {name: get[name] for name in PostRecord.__struct_fields__ if name not in ("body", "graph")}
+    return PostRecord(**plain, body=body_ref(get), graph=graph_octets(get["graph"]))
 
 
 def target_row(post: PostRecord, position: int, target: TargetRecord, verdict: str, thread_author: str) -> SqlRow:

@@ -35,7 +35,7 @@ from shared.ledger.rows import bounded
 from shared.ledger.store_bulk import CLOCK
 from shared.ledger.store_sweep import Sweeper, needs_body
 from shared.ledger.tables import claims, post_groups, refusal_counts, refusals
-from shared.messages import Expanded, Fate, Refused
+from shared.messages import BodyRef, Expanded, Fate, Refused
 from shared.replies import TransientError
 
 BATCH_ROWS = 5000
@@ -89,6 +89,14 @@ class SqlLedger:
     async def open_post(self, post: PostRecord, targets: Sequence[TargetRecord]) -> Opened:
         """Record a post and its targets, insert-if-absent (group commit); fingerprints are known for a week."""
         return cast(Opened, await self._batch.submit("open", (post, tuple(targets)), weight=1 + len(targets)))
+
+    async def set_body(self, post_id: str, body: BodyRef) -> BodyRef:
+        """Name a post's body where none is named; the one that is."""
+
+        async def work(connection: AsyncConnection) -> BodyRef:
+            return await store_open.set_body(connection, post_id, body)
+
+        return await transact(self._engine, LedgerUnavailable, work)
 
     async def set_target(self, post_id: str, group: str, verdict: str) -> None:
         """Why a target ended without recipients."""

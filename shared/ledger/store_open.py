@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.ledger import Opened, PostRecord, TargetRecord, Verdict
 from shared.ledger.rows import (
     POST_COLUMNS,
     TARGET_COLUMNS,
+    body_ref,
     bounded,
     clean,
+    graph_octets,
     message_key,
     nearest,
     post_row,
@@ -26,6 +28,7 @@ from shared.ledger.rows import (
 )
 from shared.ledger.store_bulk import Bulk
 from shared.ledger.tables import post_groups, posts
+from shared.messages import BodyRef
 
 FINGERPRINTS_KEPT = 7 * 86400.0
 """Seconds that a post is known by what it is (P3)."""
@@ -98,7 +101,7 @@ def _fresh(asked: Sequence[Opening], known: _Known) -> list[_Fresh]:
 def _opened(
     post: PostRecord,
     targets: Sequence[TargetRecord],
-    plan: tuple[int, int],
+    recorded: Any,
     known: Mapping[tuple[str, str], tuple[str, str]],
 ) -> Opened:
     verdicts: dict[str, Verdict] = {}
@@ -114,7 +117,14 @@ def _opened(
                 verdicts[target.group] = Verdict.AGAIN
         if author:
             authors[target.group] = author
-    return Opened(cells=plan[0], slices=plan[1], verdicts=verdicts, thread_authors=authors)
+    return Opened(
+        cells=recorded["cells"],
+        slices=recorded["slices"],
+        verdicts=verdicts,
+        thread_authors=authors,
+        graph=graph_octets(recorded["graph"]),
+        body=body_ref(recorded),
+    )
 
 
 def _verdict(post: PostRecord, target: TargetRecord, owners: Mapping[str, str]) -> str:
@@ -123,9 +133,26 @@ def _verdict(post: PostRecord, target: TargetRecord, owners: Mapping[str, str]) 
     return "repetition"
 
 
-async def _plans(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, tuple[int, int]]:
-    result = await connection.execute(select(posts.c.id, posts.c.cells, posts.c.slices).where(posts.c.id.in_(ids)))
-    return {row.id: (row.cells, row.slices) for row in result}
+async def _plans(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Any]:
+    columns = posts.c
+    kept = (columns.cells, columns.slices, columns.graph, columns.body_key, columns.body_size, columns.body_sha256)
+    result = await connection.execute(select(columns.id, *kept).where(columns.id.in_(ids)))
+    return {row["id"]: row for row in result.mappings()}
+
+
+async def set_body(connection: AsyncConnection, post_id: str, body: BodyRef) -> BodyRef:
+    """Name a post's body where none is named, and answer with the one that is."""
+    mine = posts.c.id == bounded(post_id)
+    absent = update(posts).where(mine, posts.c.body_key.is_(None))
+    await connection.execute(
+        absent.values(body_key=bounded(body.key), body_size=body.size, body_sha256=body.sha256.hex())
+    )
+    found = (
+        (await connection.execute(select(posts.c.body_key, posts.c.body_size, posts.c.body_sha256).where(mine)))
+        .mappings()
+        .first()
+    )
+    return (body_ref(dict(found)) if found else None) or body
 
 
 async def _known(connection: AsyncConnection, ids: Sequence[str]) -> _Known:

@@ -45,6 +45,7 @@ posts = Table(
     Column("parent", Text(), nullable=True),
     Column("body_key", Octets, nullable=True),
     Column("body_sha256", Text(), nullable=True),
+    Column("graph", Text(), nullable=True),
     Index("ix_posts_message_key", "message_key"),
     Index("ix_posts_accepted_at", "accepted_at"),
 )

@@ -58,7 +58,7 @@ def expand(town: Town, targets: list[str], *, authors: set[str], to_cc: set[str]
     writers = {untagged(key(one)) for one in authors}
     named = {key(one) for one in to_cc}
     waiting: list[tuple[str, list[str], Path]] = [("outside", targets, ())]
-    own_post: set[str] = set()
+    own_post: set[str] = set(targets)  # a target has the message already
     while waiting:
         label, aims, trail = waiting.pop(0)
         served: set[str] = set()
@@ -81,7 +81,7 @@ def expand(town: Town, targets: list[str], *, authors: set[str], to_cc: set[str]
                     own_post.add(sub)
                     if not town[sub].closed:
                         answer.handed.append(sub)
-                        waiting.append((sub, [sub], (*trail, *path)))
+                        waiting.append((sub, [sub], (*trail, *aims, *path)))
     return answer
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from shared import identity
 from shared.headers import loop_mark
-from shared.identity import new_id
+from shared.identity import derive, new_id
 from shared.messages import Origin, Post, Reason, State, Target, TargetKind
 from tests.expander.town import person
 from tests.expander.world import ACCEPTED, SECRET, World, head, post, role
@@ -147,8 +147,9 @@ async def test_p4_one_person_behind_a_group_and_its_owner_address_adds_up(world:
     message = post(OFFICE, role(OFFICE, TargetKind.OWNER, "office-owner@a.test"))
     result = await world.run(message)
     await world.file(result)
-    for group in (OFFICE, "office-owner@a.test"):
-        totals = await world.ledger.totals(message.id, group)
+    owners = "office-owner@a.test"  # mail to them stands in the ledger as a post of its own
+    for identifier, group in ((message.id, OFFICE), (derive(message.id, owners), owners)):
+        totals = await world.ledger.totals(identifier, group)
         assert (totals.expanded, totals.announced) == (1, 1), group
 
 
@@ -231,16 +232,10 @@ async def test_a_post_made_inside_meets_the_sub_groups_own_policy(
 
 async def test_the_verdict_of_a_trusted_relay_holds_inside_too(world: World) -> None:
     """A From: that the relay found forged opens no sub-group by way of one that takes mail from anyone."""
-    relayed = World(type(world.settings)(**_values(world) | {"trusted_relays": "192.0.2.1"}), world.ledger.real)
-    relayed.directory.add(OUTER, "vera@x.test", "xenia@x.test", who_can_post="members")
-    relayed.directory.add(OFFICE, "boris@x.test", OUTER)
-    top = b"Authentication-Results: relay.test; dmarc=fail header.from=x.test\r\n" + head("vera@x.test")
-    result = await relayed.run(post(OFFICE, head=top, mail_from="vera@x.test"))
+    world.directory.add(OUTER, "vera@x.test", "xenia@x.test", who_can_post="members")
+    world.directory.add(OFFICE, "boris@x.test", OUTER)
+    result = await world.run(post(OFFICE, head=head("vera@x.test"), mail_from="vera@x.test", verdict="fail"))
     assert result.people == ["boris@x.test"]
-
-
-def _values(world: World) -> dict[str, object]:
-    return {name: getattr(world.settings, name) for name in world.settings.__struct_fields__}
 
 
 async def test_what_a_post_made_inside_says_of_itself(world: World) -> None:
@@ -255,7 +250,7 @@ async def test_what_a_post_made_inside_says_of_itself(world: World) -> None:
     assert child.mail_from.startswith("office-bounces+")
     assert child.mail_from.endswith("@a.test")
     assert (child.envid, child.ret) == (None, None)
-    assert [(one.group, one.notify, one.orcpt) for one in child.targets] == [(OUTER, ("NEVER",), None)]
+    assert [(one.group, one.notify, one.orcpt) for one in child.targets] == [(OUTER, None, None)]
     assert loop_mark(OFFICE, SECRET) in child.content.head
     assert child.digest != message.digest
     assert child.origin.protocol == "local"

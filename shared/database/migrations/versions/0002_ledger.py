@@ -62,6 +62,7 @@ def _make_posts() -> None:
         _column("parent", sa.Text(), null=True),
         _column("body_key", _octets(), null=True),
         _column("body_sha256", sa.Text(), null=True),
+        _column("graph", sa.Text(), null=True),
         sa.PrimaryKeyConstraint("id", name="pk_posts"),
     )
     op.create_index("ix_posts_message_key", "posts", ["message_key"])

@@ -1,0 +1,51 @@
+"""What the reporter is told of a share: every address with the path of groups that led to it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from services.expander.expand import Judgement
+from services.expander.graph import Scope
+from shared.messages import Expanded, Queued, Suppressed, encode
+from shared.topology import MAX_PAYLOAD
+
+
+def told(post_id: str, scope: Scope, rows: Sequence[Judgement], *, index: int, of: int, at: float) -> Expanded:
+    """The message about one share; the first share's tells of the sub-groups too.
+
+    A share of very many people in very long paths of groups would not fit the bus: it goes without the paths then, for the counts are
+    what is owed (P4).
+    """
+    queued = [Queued(address=row.address, via=row.via) for row in rows if row.reason is None]
+    suppressed = [
+        Suppressed(address=row.address, reason=row.reason, via=row.via) for row in rows if row.reason is not None
+    ]
+    if index == 0:
+        for aside in scope.asides:
+            via = scope.via(aside.parent)
+            if aside.reason is None:
+                queued.append(Queued(address=aside.address, via=via))
+            else:
+                suppressed.append(Suppressed(address=aside.address, reason=aside.reason, via=via))
+    message = Expanded(
+        post_id=post_id,
+        group=scope.group,
+        index=index,
+        of=of,
+        queued=tuple(queued),
+        suppressed=tuple(suppressed),
+        at=at,
+    )
+    return message if len(encode(message)) <= MAX_PAYLOAD else without_paths(message)
+
+
+def without_paths(message: Expanded) -> Expanded:
+    """The same people and reasons; rows of one address that differ in their path alone are told apart by a number."""
+    queued = tuple(Queued(address=row.address) for row in message.queued)
+    suppressed = tuple(
+        Suppressed(address=row.address, reason=row.reason, via=(message.group, str(number)))
+        for number, row in enumerate(message.suppressed)
+    )
+    return msgspec.structs.replace(message, queued=queued, suppressed=suppressed)
