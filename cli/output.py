@@ -6,6 +6,7 @@ Addresses and subjects come from outside: control characters are shown escaped, 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -44,7 +45,15 @@ class CommandError(Exception):
         self.code = code
 
 
-console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+PIPE_WIDTH = 500
+"""Columns of what goes into a pipe or file: a line is a row there, for `grep`. COLUMNS overrides it, as it does a terminal's."""
+
+
+def _width(terminal: bool) -> int | None:
+    return None if terminal or "COLUMNS" in os.environ else PIPE_WIDTH
+
+
+console = Console(highlight=False, soft_wrap=not sys.stdout.isatty(), width=_width(sys.stdout.isatty()))
 errors = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 

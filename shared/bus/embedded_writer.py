@@ -78,6 +78,8 @@ class Writer:
             raise BusUnavailable("the bus is closed")
         operation = Operation(run, self._loop.create_future(), **how)
         self._inbox.put(operation)
+        if not self._thread.is_alive():  # it ended between the two lines above: nobody else will refuse this
+            self._refuse_rest()
         result: T = await operation.future
         return result
 
@@ -115,10 +117,19 @@ class Writer:
         while True:
             batch, last = self._collect()
             if batch:
-                self._run(connection, batch)
+                self._run_surely(connection, batch)
             if last:
                 return
             self._watch(connection)
+
+    def _run_surely(self, connection: sqlite3.Connection, batch: list[Operation]) -> None:
+        """Run a batch; what ends the thread is told to those who wait for the batch in hand, too."""
+        try:
+            self._run(connection, batch)
+        except Exception as error:
+            self._broken = f"{self._path}: {type(error).__name__}: {error}"
+            self._tell(_fail_all, batch, BusUnusable(self._broken))
+            raise
 
     def _collect(self) -> tuple[list[Operation], bool]:
         """The next batch, with what is owed from before, and whether it is the last."""
@@ -163,7 +174,8 @@ class Writer:
 
     def _isolate(self, connection: sqlite3.Connection, batch: list[Operation], error: Exception) -> None:
         """A value that cannot be stored is the fault of one operation: the others are run without it."""
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # a batch that only reads has none
+            connection.execute("ROLLBACK")
         if len(batch) > 1:
             for operation in batch:
                 self._run(connection, [operation])

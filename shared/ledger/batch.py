@@ -14,6 +14,8 @@ from typing import Any, cast
 
 import msgspec
 
+from shared.ledger import LedgerUnavailable
+
 
 class Entry(msgspec.Struct, frozen=True, eq=False):
     """Something to write: its kind, what it is, and about how many rows it makes. `outcome` is what its caller waits for."""
@@ -80,7 +82,7 @@ class Batcher:
         if not entries:
             return
         try:
-            answers = await self._write(entries)
+            answers = await self._written(entries)
         except Exception as error:
             if len(entries) == 1 or not self._poisonous(error):
                 self._fail(entries, error)
@@ -91,10 +93,20 @@ class Batcher:
                 if not entry.outcome.done():
                     entry.outcome.set_result(answer)
 
+    async def _written(self, entries: Sequence[Entry]) -> list[Any]:
+        """Write; a cancellation that nobody of ours asked for (drivers turn their time-outs into such) is an error like others."""
+        try:
+            return await self._write(entries)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise LedgerUnavailable("the database driver cancelled a write") from error
+
     async def _one_by_one(self, entries: Sequence[Entry]) -> None:
         for number, entry in enumerate(entries):
             try:
-                (answer,) = await self._write((entry,))
+                (answer,) = await self._written((entry,))
             except Exception as error:
                 if not self._poisonous(error):  # the database went away meanwhile
                     self._fail(entries[number:], error)
