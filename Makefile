@@ -55,7 +55,7 @@ test: setup
 	@$(VENV)/bin/pytest -n $(WORKERS) --cov --cov-report=term:skip-covered
 
 test-smoke: setup
-	@HORO_TEST_SERVERS=binaries $(VENV)/bin/pytest -n $(WORKERS) -m smoke
+	@TEST_SERVERS=binaries $(VENV)/bin/pytest -n $(WORKERS) -m smoke
 
 check: setup
 	@$(VENV)/bin/ruff format --check .

@@ -7,7 +7,9 @@ from contextlib import nullcontext
 from typing import ParamSpec, TypeVar
 
 import pytest
+import structlog
 
+from shared import journal
 from tests.support import engine, mode
 from tests.support.ports import free_port as _free_port
 from tests.support.ports import release_port
@@ -52,6 +54,13 @@ def servers() -> Iterator[mode.Servers]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(autouse=True)
+def _journal_is_new() -> None:
+    """A test that configured the process's log, which is cached at first use, leaves the next one a log that can be captured."""
+    structlog.reset_defaults()
+    journal._log = structlog.get_logger("horo")
 
 
 @pytest.fixture(autouse=True)

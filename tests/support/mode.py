@@ -1,4 +1,4 @@
-"""Where this run gets its servers: from a Docker engine, or as binaries. HORO_TEST_SERVERS says which; unset, whatever can be had."""
+"""Where this run gets its servers: from a Docker engine, or as binaries. TEST_SERVERS says which; unset, whatever can be had."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.servers import PostgreSQL, RabbitMQ, Redis, Server
 
 Mode = Literal["containers", "binaries"]
 S = TypeVar("S", bound=Server)
-VARIABLE = "HORO_TEST_SERVERS"
+VARIABLE = "TEST_SERVERS"
 FIXTURES = frozenset({"rabbitmq", "postgres", "redis_server"})
 """A test that uses one of these needs servers."""
 
