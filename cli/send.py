@@ -75,18 +75,25 @@ async def send(
         return
     if not json:
         say(f"accepted: {reply}", "green")
+    await _tell_outcome(accepted, message_id, wait, json)
+
+
+async def _tell_outcome(accepted: dict[str, Any], message_id: str, wait: float, json: bool) -> None:
+    """Who got it, as far as is known within `wait` seconds.
+
+    Trouble here is told and is no failure: the message is accepted, and an exit code of 75 would have a script send it again.
+    """
     from cli.trace import documents, show_posts
 
+    posts: Any = []
+    told: list[dict[str, Any]] = []
     try:
         async with access.ledger() as ledger:
             posts = await _settled(ledger, message_id, wait)
             told = await documents(ledger, posts) if json else []
             if posts and not json:
                 await show_posts(ledger, posts)
-    except (
-        TransientError
-    ) as error:  # the message is accepted all the same: an exit code of 75 would have a script send it again
-        posts, told = [], []
+    except TransientError as error:
         fail(f"the ledger does not answer ({error.why or error}), but the message is accepted")
     if json:
         print_json({**accepted, "posts": told})
