@@ -13,6 +13,7 @@ import msgspec
 
 from services.expander.batches import cut
 from services.expander.plan import Plan
+from services.expander.publishing import publish_each
 from services.expander.records import post_record, target_name, target_record
 from shared import journal
 from shared.address import key, split_role
@@ -87,9 +88,7 @@ class Forwarder:
             smtputf8=post.smtputf8,
         )
         batches = cut(template, people, cells=1, routes=self._routes, batch_size=self._settings.batch_size)
-        await self._bus.publish_all(
-            [Outgoing(queue=Queue.DELIVERIES_EXPRESS, payload=encode(batch)) for batch in batches]
-        )
+        await publish_each(self._bus, Queue.DELIVERIES_EXPRESS, batches)
         await self._tell(post, name, queued=tuple(Queued(address=address, via=(name,)) for address in people))
 
     async def _tell(
@@ -165,10 +164,10 @@ class Forwarder:
 
 
 def own_post(post: Post, target: Target) -> Post:
-    """The post under which a target's forward stands in the ledger: the post itself, or one of its own where the post has other targets.
+    """The post under which a target's forward stands in the ledger: the post itself, or one of its own beside groups and other forwards.
 
     A recipient stands in the ledger once for a post, and who is a member and an owner gets both, each for its own reason.
     """
-    if target == post.targets[0]:
+    if target == post.targets[0] and all(other.kind is not TargetKind.GROUP for other in post.targets):
         return post
     return msgspec.structs.replace(post, id=derive(post.id, target_name(target)))

@@ -52,8 +52,13 @@ class Scope(msgspec.Struct, array_like=True):
 
     def via(self, number: int) -> tuple[str, ...]:
         """The path of groups from the target to a node, both included; a long one is cut in its middle."""
-        path = self.path(number)
-        return path if len(path) <= MAX_STEPS else (path[0], "...", *path[2 - MAX_STEPS :])
+        path: list[str] = []
+        # no step more than it takes: for every node of a deep chain the whole way would cost the square of its length
+        while number >= 0 and len(path) <= MAX_STEPS:
+            path.append(self.nodes[number].group)
+            number = self.nodes[number].parent
+        path.reverse()
+        return tuple(path) if len(path) <= MAX_STEPS else (self.group, "...", *path[2 - MAX_STEPS :])
 
     def path(self, number: int) -> tuple[str, ...]:
         """Every group from the target to a node, both included."""
@@ -65,7 +70,9 @@ class Scope(msgspec.Struct, array_like=True):
 
     def within(self, number: int, group: str) -> bool:
         """Whether `group` is the node or one that holds it."""
-        return group in self.path(number)
+        while number >= 0 and self.nodes[number].group != group:
+            number = self.nodes[number].parent
+        return number >= 0
 
     @property
     def handed_on(self) -> list[Aside]:
@@ -129,10 +136,10 @@ class Walk:
         return None
 
     def _left_out(self, scope: Scope, number: int, member: Member, key: str, seen: set[str]) -> Reason | None:
-        if key in self._trail or scope.within(number, key):
+        if key in self._trail:
             return Reason.CYCLE
-        if key in seen:
-            return Reason.DUPLICATE
+        if key in seen:  # so is every group on the way here: only then is the way looked at
+            return Reason.CYCLE if scope.within(number, key) else Reason.DUPLICATE
         return member_state(member)
 
     async def _group(self, holder: Group, key: str) -> Group:

@@ -14,6 +14,7 @@ from services.expander.graph import Aim
 from services.expander.inside import Inside
 from services.expander.people import add_thread_authors, are_people, judge_all, read
 from services.expander.plan import Plan
+from services.expander.publishing import publish_each
 from services.expander.rows import told
 from shared import journal, policy
 from shared.address import key, person_key
@@ -132,8 +133,7 @@ class ShareOut:
                 msgspec.structs.replace(delivery, content=Content(head=delivery.content.head, ref=ref))
                 for delivery in deliveries
             ]
-        queue = LANES[share.lane]
-        await self._bus.publish_all([Outgoing(queue=queue, payload=encode(delivery)) for delivery in deliveries])
+        await publish_each(self._bus, LANES[share.lane], deliveries)
 
     async def _hand_on(self, share: Share, aim: Aim) -> None:
         """Posts for the sub-groups that are not expanded in place: the first share's business."""

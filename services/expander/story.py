@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -18,6 +18,7 @@ from services.expander.graph import Aim, Walk
 from services.expander.graph import decode as decode_graph
 from services.expander.graph import encode as encode_graph
 from services.expander.plan import Plan, bounds, plan
+from services.expander.publishing import publish_each
 from services.expander.records import post_record, target_record
 from services.expander.share import SHARED_BODY, Share, ShareOut
 from services.expander.signals import SignalStory
@@ -41,7 +42,7 @@ from shared.messages import (
     Wire,
     encode,
 )
-from shared.replies import PermanentError
+from shared.replies import PermanentError, Reply
 from shared.settings import Settings
 from shared.topology import Queue
 from shared.worker import Worker
@@ -161,6 +162,9 @@ class Expander:
         recorded = Plan(part.cells, part.of)
         records = [target_record(post, target, groups[target.group], self._secret) for target in targets]
         opened = await self._ledger.open_post(post_record(post, recorded, b""), records)
+        if not opened.graph:  # a ledger put back to an earlier time: parked, for nobody must be left out in silence
+            unknown = Reply(554, "3.0", f"the ledger has no graph of groups for post {post.id}")
+            raise PermanentError(unknown, why="send the message again, or put the ledger right and retry")
         aims: dict[str, Aim] = {}
         for scope in decode_graph(opened.graph):
             target = next(target for target in targets if target.group == scope.group)
@@ -181,11 +185,7 @@ class Expander:
         post = self._kept(post, opened)
         if post.content.ref is None and len(post.content.tail) * recorded.cells > SHARED_BODY:
             post = await self._share_out.with_body_stored(post)
-        slices = []
-        for index in range(recorded.slices):
-            low, high = bounds(index, recorded)
-            slices.append(Slice(post=post, cells=recorded.cells, index=index, of=recorded.slices, low=low, high=high))
-        await self._bus.publish_all([Outgoing(queue=Queue.SLICES, payload=encode(part)) for part in slices])
+        await publish_each(self._bus, Queue.SLICES, _slices(post, recorded))
         journal.sliced(
             post.id, people=sum(scope.people for scope in decode_graph(opened.graph)), slices=recorded.slices
         )
@@ -224,3 +224,9 @@ class Expander:
                 unanswered = unanswered or error
         if unanswered is not None:
             raise unanswered
+
+
+def _slices(post: Post, recorded: Plan) -> Iterator[Slice]:
+    for index in range(recorded.slices):
+        low, high = bounds(index, recorded)
+        yield Slice(post=post, cells=recorded.cells, index=index, of=recorded.slices, low=low, high=high)

@@ -142,10 +142,14 @@ async def test_p2_p4_a_sub_group_of_two_targets_gets_one_post(world: World) -> N
         assert (totals.expanded, totals.announced, totals.complete) == (2, 2, True)
 
 
-async def test_p4_one_person_behind_a_group_and_its_owner_address_adds_up(world: World) -> None:
+@pytest.mark.parametrize("order", [1, -1], ids=["the group first", "the owners first"])
+async def test_p3_p4_one_person_behind_a_group_and_its_owner_address_gets_both_and_adds_up(
+    world: World, order: int
+) -> None:
     world.directory.add(OFFICE, "boris@x.test", owners=("boris@x.test",))
-    message = post(OFFICE, role(OFFICE, TargetKind.OWNER, "office-owner@a.test"))
+    message = post(*[OFFICE, role(OFFICE, TargetKind.OWNER, "office-owner@a.test")][::order])
     result = await world.run(message)
+    assert len({post_id for post_id, *_ in result.claims}) == 2  # in one, the sender would take the second for sent
     await world.file(result)
     owners = "office-owner@a.test"  # mail to them stands in the ledger as a post of its own
     for identifier, group in ((message.id, OFFICE), (derive(message.id, owners), owners)):
