@@ -75,6 +75,11 @@ class Scope(msgspec.Struct, array_like=True):
         return number >= 0
 
     @property
+    def groups(self) -> set[str]:
+        """Every group that the walk met."""
+        return {node.group for node in self.nodes} | {aside.group for aside in self.asides}
+
+    @property
     def handed_on(self) -> list[Aside]:
         """The sub-groups that get a post of their own."""
         return [aside for aside in self.asides if aside.reason is None]

@@ -18,11 +18,13 @@ async def read(directory: Directory, aims: Sequence[Aim], low: int, high: int) -
     """All memberships of people with slots in [low, high), by key, each in the order of targets and groups found."""
     rows: dict[str, list[Row]] = {}
     for position, aim in enumerate(aims):
+        groups = aim.scope.groups
         for number, node in enumerate(aim.scope.nodes):
             via = aim.scope.via(number)
             async for page in directory.members(node.group, low=low, high=high):
                 for member in page:
-                    if member.group is None:
+                    # what was a group when the post came has its row, and is no person when it is deleted meanwhile
+                    if member.group is None and member.key not in groups:
                         rows.setdefault(member.key, []).append(Row(position, via, member))
     return rows
 

@@ -15,8 +15,9 @@ import shared.worker
 from shared.bodies import BodiesUnavailable
 from shared.bus import BusUnavailable, Outgoing
 from shared.directory import DirectoryUnavailable
+from shared.groups import SLOTS, slot
 from shared.ledger import LedgerUnavailable
-from shared.messages import Expanded, Post, TargetKind, encode
+from shared.messages import Expanded, Fate, Post, State, TargetKind, encode
 from shared.topology import Queue
 from tests.expander.town import person
 from tests.expander.world import FailAt, Result, World, open_world, post, role
@@ -188,6 +189,30 @@ async def test_p3_a_sub_group_that_is_edited_in_mid_fan_out_is_missed_by_nobody_
             world.bus.late = _Once(world, lambda: world.directory.put(OFFICE, BOARD))
         result = await world.run(post(OFFICE))
         assert [who for who in result.people if who.startswith("b")] == people
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+async def test_p4_a_sub_group_deleted_in_mid_fan_out_is_no_person_and_the_fan_out_ends(
+    tmp_path: Path, in_place: bool
+) -> None:
+    """Deleted, its address is a plain member to whoever reads the next slice: it must not be told of twice, nor be sent a copy."""
+    sub = next(name for n in range(99) if slot(name := f"sub{n}@a.test") > SLOTS * 3 // 4)
+    async with open_world(tmp_path, express_limit=20, slice_size=100) as world:
+        world.directory.add(sub, "vera@x.test")
+        world.directory.add(OFFICE, sub, *(f"p{n}@x.test" for n in range(300)), expand_groups=in_place)
+        world.bus.late = _Once(world, lambda: world.directory.delete(sub))
+        given = post(OFFICE)
+        result = await world.run(given)
+        assert sub not in result.copies
+        assert len([who for who in result.people if who.startswith("p")]) == 300
+        await world.file(result)
+        await world.ledger.record(given.id, OFFICE, [_delivered(who) for who in result.copies])
+        totals = await world.ledger.totals(given.id, OFFICE)
+        assert (totals.complete, totals.expanded, totals.failed) == (True, totals.announced, int(not in_place))
+
+
+def _delivered(who: str) -> Fate:
+    return Fate(address=who, state=State.DELIVERED, code=250, status="2.1.5", text="OK", hop="x", attempt=0, at=1.0)
 
 
 async def test_p3_a_repetition_over_edited_members_keeps_every_cell(tmp_path: Path) -> None:
