@@ -136,6 +136,43 @@ async def test_p3_a_post_opened_again_keeps_its_first_plan(ledger: SqlLedger, ot
     assert (again.cells, again.slices, again.verdicts) == (7, 3, {GROUP: Verdict.AGAIN})
 
 
+async def test_p3_a_post_opened_again_keeps_its_first_graph(ledger: SqlLedger, other: SqlLedger) -> None:
+    """Octets of any kind; a slice opens its post without a graph and gets the one that was recorded."""
+    graph = bytes(range(256)) * 100
+    first, without = post(graph=graph), post()
+    opened = [
+        await ledger.open_post(first, [target()]),
+        await other.open_post(msgspec.structs.replace(first, graph=b"edited"), [target()]),
+        await other.open_post(msgspec.structs.replace(first, graph=b""), [target()]),
+    ]
+    assert [one.graph for one in opened] == [graph] * 3
+    assert (await ledger.open_post(without, [target()])).graph == b""
+    summary = await other.post(first.id)
+    assert summary is not None
+    assert summary.record.graph == graph
+
+
+async def test_p3_a_body_that_is_named_later_is_named_once(ledger: SqlLedger, other: SqlLedger) -> None:
+    """Two expanders with one post: both go on with the blob that the ledger knows, which is the one that the collector leaves alone."""
+    record = post()
+    await ledger.open_post(record, [target()])
+    bodies = [BodyRef(key=f"b{n}", size=n, sha256=bytes([n]) * 32) for n in range(8)]
+    named = await asyncio.gather(
+        *((ledger, other)[number % 2].set_body(record.id, body) for number, body in enumerate(bodies))
+    )
+    assert len({body.key for body in named}) == 1
+    assert named[0] in bodies
+    assert (await other.open_post(record, [target()])).body == named[0]
+    in_use = [body.key for body in bodies if await ledger.body_in_use(body.key)]
+    assert in_use == [named[0].key]
+
+
+async def test_p3_a_body_that_came_with_the_post_is_not_named_anew(ledger: SqlLedger) -> None:
+    record = post(body=BodyRef(key="came", size=1, sha256=b"\1" * 32))
+    await ledger.open_post(record, [target()])
+    assert await ledger.set_body(record.id, BodyRef(key="later", size=2, sha256=b"\2" * 32)) == record.body
+
+
 async def test_p3_the_same_message_in_another_post_is_a_repetition(ledger: SqlLedger) -> None:
     first, second = post(), post()
     await ledger.open_post(first, [target(fingerprint=b"same")])
