@@ -87,9 +87,8 @@ class ShareOut:
     async def _judge(self, share: Share) -> list[list[Judgement]]:
         facts = facts_of(share.post)
         rows = await read(self._directory, share.aims, share.low, share.high)
-        if (
-            share.post.parent is None
-        ):  # in a post made inside, who started the thread has a copy of the post from outside
+        # in a post made inside nobody is added: who started the thread has a copy of the post from outside
+        if share.post.parent is None:
             authors = await are_people(self._directory, share.thread_authors)
             add_thread_authors(rows, share.aims, authors, facts, share.low, share.high)
         return judge_all(rows, share.aims, facts)
