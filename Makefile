@@ -1,6 +1,6 @@
 # What a newcomer needs is `make run`; what a change needs is `make check` and `make test`. All of them set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-smoke check clean
+.PHONY: help setup compiled run test test-smoke check clean
 
 UV := uv==0.13.9
 VENV := .venv
@@ -48,13 +48,17 @@ $(STAMP): pyproject.toml uv.lock
 	env -u VIRTUAL_ENV $(VENV)/bin/uv sync --quiet --frozen --inexact --compile-bytecode --group dev --python $(VENV)/bin/python; \
 	touch $(STAMP)
 
-run: setup
+run: setup compiled
 	@exec $(VENV)/bin/horo up --demo
 
-test: setup
+# Real processes start in a third of the time when Horo's own modules are compiled.
+compiled:
+	@$(VENV)/bin/python -m compileall -q shared services cli tests/support
+
+test: setup compiled
 	@$(VENV)/bin/pytest -n $(WORKERS) --cov --cov-report=term:skip-covered
 
-test-smoke: setup
+test-smoke: setup compiled
 	@TEST_SERVERS=binaries $(VENV)/bin/pytest -n $(WORKERS) -m smoke
 
 check: setup
