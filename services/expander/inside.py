@@ -9,6 +9,7 @@ import msgspec
 
 from services.expander.graph import Aim, Aside
 from shared import identity, journal, policy
+from shared.address import key
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
 from shared.ledger import Ledger
@@ -29,16 +30,28 @@ class Inside:
     async def hand_on(self, post: Post, aim: Aim, aside: Aside, content: Content, mail_from: str) -> None:
         """Publish the sub-group's post, or refuse it as ingress would; either way the parent's row for the sub-group is final."""
         child = identity.derive(post.id, aside.group)
-        refusal = await self._refusal(post, aside.group, content)
+        refusal = await self._decided(post, aim, aside, content)
         if refusal is None:
             made = _child(child, post, aim, aside, msgspec.structs.replace(post, content=content, mail_from=mail_from))
             await self._bus.publish(Outgoing(queue=Queue.POSTS, payload=encode(made)))
             journal.handed_on(post.id, group=aim.group.address, subgroup=aside.group, child=child)
-        fate = _fate(aside, child, refusal)
-        await self._ledger.record(post.id, aim.group.address, (fate,))
-        if refusal is not None:
-            attempted = Attempted(post_id=post.id, group=aim.group.address, kind=DeliveryKind.POST, fates=(fate,))
+        else:
+            fates = (_fate(aside, child, refusal),)
+            attempted = Attempted(post_id=post.id, group=aim.group.address, kind=DeliveryKind.POST, fates=fates)
             await self._bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=encode(attempted)))
+
+    async def _decided(self, post: Post, aim: Aim, aside: Aside, content: Content) -> Reply | None:
+        """Whether the sub-group refuses the post: decided once and recorded, then obeyed by every repetition, whatever was edited meanwhile."""
+        who = key(aside.address)
+        standing = (await self._ledger.standings(post.id, (who,))).get(who)
+        if standing is not None and standing.state is State.DELIVERED:
+            return None
+        if standing is not None and standing.state is State.FAILED:
+            return Reply(standing.code, standing.status.partition(".")[2], standing.text)
+        refusal = await self._refusal(post, aside.group, content)
+        fate = _fate(aside, identity.derive(post.id, aside.group), refusal)
+        await self._ledger.record(post.id, aim.group.address, (fate,))
+        return refusal
 
     async def _refusal(self, post: Post, name: str, content: Content) -> Reply | None:
         """What ingress would answer if the copy came to the sub-group from outside; its being disabled was seen before."""

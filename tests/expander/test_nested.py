@@ -260,6 +260,23 @@ async def test_what_a_post_made_inside_says_of_itself(world: World) -> None:
     assert child.origin.protocol == "local"
 
 
+@pytest.mark.parametrize("first", ["anyone", "owners"])
+async def test_p3_what_was_decided_about_a_sub_group_is_obeyed_when_the_post_is_expanded_again(
+    world: World, first: str
+) -> None:
+    """A crash after the decision, and an edit of the sub-group's policy before the repetition."""
+    world.directory.add(OUTER, "vera@x.test", who_can_post=first)
+    world.directory.add(OFFICE, "boris@x.test", OUTER)
+    message = post(OFFICE)
+    before = await world.run(message)
+    standing = (await world.ledger.standings(message.id, [OUTER]))[OUTER].state
+    world.directory.set(OUTER, who_can_post="owners" if first == "anyone" else "anyone")
+    again = await world.run(message)
+    assert (await world.ledger.standings(message.id, [OUTER]))[OUTER].state is standing
+    assert {child.id for child in again.inside} == {child.id for child in before.inside}
+    assert ("vera@x.test" in again.people) is (first == "anyone")
+
+
 async def test_p3_a_repeated_post_is_not_repeated_inside(world: World) -> None:
     """The client lost our 250 and sends again: a post of another id, suppressed at its first group."""
     world.directory.add(OUTER, "vera@x.test")
