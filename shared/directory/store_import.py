@@ -55,8 +55,11 @@ INSERT INTO members (group_id, key, slot, address, name, search, paused, own_cop
 SELECT :group, s.key, s.slot, s.address, s.name, s.search, COALESCE(s.paused, false), COALESCE(s.own_copies, false), 'ok', g.address
 FROM staged_members s LEFT JOIN groups g ON g.address = s.base
 WHERE NOT EXISTS (SELECT 1 FROM members m WHERE m.group_id = :group AND m.key = s.key)
-ORDER BY s.key
+ORDER BY {order}
 """
+_ORDERS = {"sqlite": "s.key", "postgresql": "s.slot, s.key"}
+"""SQLite keeps members by key. PostgreSQL keeps them as they come, and a fan-out reads them by ranges of slots: in that order a range of 5,000
+of a million members is 100 pages, in the order of keys 4,000."""
 
 _GONE = """
 DELETE FROM members WHERE group_id = :group AND NOT EXISTS (SELECT 1 FROM staged_members s WHERE s.key = members.key)
@@ -80,7 +83,7 @@ class Merge:
         if self._replace and not staged:
             raise DirectoryError("the import is empty: it would remove every member")
         updated = await self._do(_CHANGED, group_id)
-        added = await self._do(_ADDED, group_id)
+        added = await self._do(_ADDED.format(order=_ORDERS[self.sql.dialect.name]), group_id)
         removed = await self._do(_GONE, group_id) if self._replace else 0
         await self._do("UPDATE groups SET members = members + :more WHERE id = :group", group_id, more=added - removed)
         if updated or added or removed:
