@@ -7,6 +7,8 @@ holds both to it. The laws:
   within `timeout`. After a `BusUnavailable` the message may or may not be there: consumers are idempotent.
 - A message that was taken and not acked comes again: after a crash at once, after a lost connection when it is back. Order is not promised.
 - Work never runs inside a broker callback: a consumer hands out `Incoming` from a local queue of at most `prefetch`; ack comes last.
+- Small messages for one queue that are published at the same time may cross the broker as one (a bundle, bounded in octets): `prefetch` and `depth`
+  count it once, each of its messages is ended for itself, and after a crash all of them come again.
 - `park` puts a message aside for a person, with the reason, and never loses it; nothing is requeued in a loop.
 """
 

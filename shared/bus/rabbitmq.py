@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from aio_pika import DeliveryMode, ExchangeType, Message
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
 from aio_pika.exceptions import PublishError
 
-from shared.bus import Consumer, EventStream, Incoming, Outgoing, Parked
+from shared.bus import BusUnavailable, Consumer, EventStream, Incoming, Outgoing, Parked
+from shared.bus.rabbitmq_bundles import BUNDLE_TYPE, MAX_PART, Joiner, encode_bundle
 from shared.bus.rabbitmq_consumer import (
     QUEUE_HEADER,
     REASON_HEADER,
@@ -38,6 +39,10 @@ IN_FLIGHT = 1000
 EVENT_BACKLOG = 100_000
 """Events that the broker keeps for one slow subscriber before it drops the oldest."""
 EVENT_PREFETCH = 200
+PUBLISH_TIMEOUT = 10.0
+"""Seconds for a bundle's confirm; its publishers have time limits of their own."""
+SCATTER_TIMEOUT = 3.0
+"""Seconds for the parts of a bundle that go on alone; under an alarm the bundle comes again as it is."""
 REASON_LIMIT = 1000
 """Characters of a reason kept in a header: headers are held in the broker's memory."""
 
@@ -85,6 +90,7 @@ class Rabbitmq:
         self._out = Link(url, "publish", declare)
         self._in = Link(url, "consume", declare)
         self._publisher = Publisher(self._out)
+        self._joiners = {queue: Joiner(queue, self._send, self._out.unblocked) for queue in Queue}
 
     @classmethod
     async def connect(cls, url: str) -> Rabbitmq:
@@ -99,17 +105,41 @@ class Rabbitmq:
 
     async def publish(self, message: Outgoing, *, timeout: float = 30.0) -> None:
         """Make one message durable. Raises `BusUnavailable`; ValueError for a payload over MAX_PAYLOAD."""
-        await self._publisher.publish(_made(message), timeout=timeout)
+        await self.publish_all((message,), timeout=timeout)
 
     async def publish_all(self, messages: Sequence[Outgoing], *, timeout: float = 30.0) -> None:
         """Make all of them durable; raises `BusUnavailable` if any is not (some may be)."""
-        made = [_made(message) for message in messages]
-        results = await asyncio.gather(
-            *(self._publisher.publish(one, timeout=timeout) for one in made), return_exceptions=True
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
+        for message in messages:
+            _check_size(message.payload)
+        joined = [self._joiners[message.queue].submit(message.payload) for message in messages if _joinable(message)]
+        alone = [
+            asyncio.ensure_future(self._publisher.publish(_made(message), timeout=timeout))
+            for message in messages
+            if not _joinable(message)
+        ]
+        await self._confirmed([*joined, *alone], timeout)
+
+    async def _confirmed(self, published: Sequence[asyncio.Future[None]], timeout: float) -> None:
+        """Wait for all of them. Raises the first trouble when all have ended, `BusUnavailable` when one has not ended in time."""
+        try:
+            done, late = await asyncio.wait(published, timeout=timeout) if published else ((), ())
+        except asyncio.CancelledError:
+            _forget(published)
+            raise
+        _forget(late)
+        for one in published:
+            if one in done and (trouble := one.exception()) is not None:
+                raise trouble
+        if late:
+            raise BusUnavailable(f"not confirmed within {timeout:g} s")
+
+    async def _send(self, queue: Queue, payloads: Sequence[bytes]) -> None:
+        """What a `Joiner` has gathered, as one message."""
+        if len(payloads) == 1:
+            message = _message(payloads[0], {TRIES_HEADER: 0})
+        else:
+            message = _unbounded(encode_bundle(payloads), {TRIES_HEADER: 0}, BUNDLE_TYPE)
+        await self._publisher.publish((WORK_EXCHANGE, queue.value, message), timeout=PUBLISH_TIMEOUT)
 
     @contextlib.asynccontextmanager
     async def consume(self, queue: Queue, *, prefetch: int) -> AsyncIterator[Consumer]:
@@ -120,8 +150,13 @@ class Rabbitmq:
         async def attach(channel: AbstractChannel) -> AbstractQueue:
             return await channel.get_queue(queue_name(queue), ensure=False)
 
-        async with running(Subscription(self._in, queue_name(queue), attach, prefetch)) as subscription:
+        async def scatter(payloads: list[bytes]) -> None:
+            made = [(WORK_EXCHANGE, queue.value, _unbounded(payload, {TRIES_HEADER: 0})) for payload in payloads]
+            await asyncio.gather(*(self._publisher.publish(one, timeout=SCATTER_TIMEOUT) for one in made))
+
+        async with running(Subscription(self._in, queue_name(queue), attach, prefetch, scatter)) as subscription:
             yield WorkConsumer(subscription, queue, self._park)
+            await subscription.give_back()
 
     def parked(self, message: Incoming) -> Parked:
         """Where a message of the queue `parked` came from and why it is there."""
@@ -171,6 +206,8 @@ class Rabbitmq:
 
     async def close(self) -> None:
         """Close both connections; the broker takes back what was not ended."""
+        for joiner in self._joiners.values():
+            await joiner.close()
         await self._publisher.close()
         await self._in.close()
         await self._out.close()
@@ -190,14 +227,30 @@ async def _ready(channel: AbstractChannel, name: str) -> int:
     return queue.declaration_result.message_count or 0
 
 
-def _message(payload: bytes, headers: dict[str, Any], content_type: str = "application/msgpack") -> Message:
+def _check_size(payload: bytes) -> None:
     if len(payload) > MAX_PAYLOAD:
         raise ValueError(f"a payload of {len(payload)} octets is over the limit of {MAX_PAYLOAD}")
+
+
+def _message(payload: bytes, headers: dict[str, Any], content_type: str = "application/msgpack") -> Message:
+    _check_size(payload)
     return _unbounded(payload, headers, content_type)
 
 
 def _unbounded(payload: bytes, headers: dict[str, Any], content_type: str = "application/msgpack") -> Message:
     return Message(payload, headers=headers, content_type=content_type, delivery_mode=DeliveryMode.PERSISTENT)
+
+
+def _joinable(message: Outgoing) -> bool:
+    """Whether a message may travel in a bundle: what is put off has a header and a queue of its own, what is large gains nothing."""
+    return message.delay <= 0 and message.tries == 0 and len(message.payload) <= MAX_PART
+
+
+def _forget(published: Iterable[asyncio.Future[None]]) -> None:
+    """Nobody waits for these any more: what is not sent yet is not sent, and no trouble of theirs is told."""
+    for one in published:
+        one.add_done_callback(lambda done: done.cancelled() or done.exception())
+        one.cancel()
 
 
 def _made(message: Outgoing) -> Made:

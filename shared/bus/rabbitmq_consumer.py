@@ -18,6 +18,7 @@ from aio_pika.exceptions import ChannelInvalidStateError
 
 from shared import journal
 from shared.bus import BusUnavailable, Parked
+from shared.bus.rabbitmq_bundles import BUNDLE_TYPE, decode_bundle
 from shared.bus.rabbitmq_link import Link
 from shared.bus.rabbitmq_topology import queue_name
 from shared.topology import DELIVERY_LIMIT, Queue
@@ -30,16 +31,26 @@ END_TIMEOUT = 10.0
 PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds between attempts to consume again; the last repeats."""
 
+SCATTERED_AFTER = 3
+"""Deliveries of a bundle without an end before its parts travel alone."""
+
 _NAMES = {queue_name(queue): queue.value for queue in Queue}
 
 Attach = Callable[[AbstractChannel], Awaitable[AbstractQueue]]
 Park = Callable[["Delivered", str], Awaitable[None]]
+Scatter = Callable[[list[bytes]], Awaitable[None]]
 
 
 def tries_of(headers: dict[str, Any]) -> int:
     """Our count of tries; 0 where the header is missing or nonsense."""
     value = headers.get(TRIES_HEADER, 0)
     return value if type(value) is int and 0 <= value <= 1_000_000 else 0
+
+
+def _deliveries(headers: dict[str, Any]) -> int:
+    """How often the broker has handed a message out before."""
+    value = headers.get("x-delivery-count", 0)
+    return value if type(value) is int else 0
 
 
 def parked_of(headers: dict[str, Any]) -> Parked:
@@ -73,11 +84,81 @@ def is_fresh(message: AbstractIncomingMessage) -> bool:
         return False
 
 
+class Part:
+    """A message of the bus in a message of the broker: the whole of it, or a part of a bundle."""
+
+    __slots__ = ("done", "ended", "payload", "whole")
+
+    def __init__(self, payload: bytes, whole: Whole) -> None:
+        self.payload = payload
+        self.whole = whole
+        self.ended = False
+        self.done = False
+
+
+class Whole:
+    """A message of the broker: ended when the last of its parts is. `scatter` publishes parts one by one, for those that are given back alone."""
+
+    __slots__ = ("_open", "_scatter", "message", "parts")
+
+    def __init__(self, message: AbstractIncomingMessage, scatter: Scatter | None) -> None:
+        payloads = decode_bundle(message.body) if scatter and message.content_type == BUNDLE_TYPE else None
+        self.message = message
+        self.parts = [Part(payload, self) for payload in payloads or [message.body]]
+        self._scatter = scatter
+        self._open = len(self.parts)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the message's channel is still open."""
+        return is_fresh(self.message)
+
+    @property
+    def open(self) -> bool:
+        """Whether one of its parts is not ended."""
+        return self._open > 0
+
+    async def end(self, part: Part, *, done: bool) -> None:
+        """A part is done, or is for somebody else. A part that was ended before stays as it was."""
+        if part.ended:
+            return
+        part.ended, part.done = True, done
+        self._open -= 1
+        if not self._open:
+            await self._finish()
+
+    async def give_back(self) -> None:
+        """All parts that are not ended are for somebody else."""
+        for part in self.parts:
+            part.ended = True
+        self._open = 0
+        await self._finish()
+
+    async def apart(self, payloads: list[bytes]) -> None:
+        """Publish these parts one by one, then forget the whole; where they cannot be published it comes again as it is."""
+        try:
+            if payloads and self._scatter is not None:
+                await self._scatter(payloads)
+        except BusUnavailable as error:
+            journal.unavailable("bundle", f"cannot be taken apart: {error.why}")
+            await self.message.nack(requeue=True)
+        else:
+            await self.message.ack()
+
+    async def _finish(self) -> None:
+        """What was done of a bundle does not come again with the rest."""
+        back = [part.payload for part in self.parts if not part.done]
+        if len(back) == len(self.parts):
+            await self.message.nack(requeue=True)
+        else:
+            await self.apart(back)
+
+
 class Delivered:
     """A message taken from a queue of the broker (the port's `Incoming`)."""
 
-    def __init__(self, message: AbstractIncomingMessage, queue: Queue, park: Park) -> None:
-        self._message = message
+    def __init__(self, part: Part, queue: Queue, park: Park) -> None:
+        self._part = part
         self._queue = queue
         self._park = park
 
@@ -89,26 +170,26 @@ class Delivered:
     @property
     def payload(self) -> bytes:
         """Its bytes."""
-        return self._message.body
+        return self._part.payload
 
     @property
     def headers(self) -> dict[str, Any]:
         """Its headers, not to be believed."""
-        return dict(self._message.headers)
+        return dict(self._part.whole.message.headers)
 
     @property
     def tries(self) -> int:
         """How often the work was tried before."""
-        return tries_of(self.headers)
+        return tries_of(self._part.whole.message.headers)
 
     @property
     def redelivered(self) -> bool:
         """Whether it may have been handed out before."""
-        return bool(self._message.redelivered)
+        return bool(self._part.whole.message.redelivered)
 
     async def ack(self) -> None:
         """Forget the message; a channel that died has given it back, and it will come again."""
-        await self._end(self._message.ack)
+        await self._end(done=True)
 
     async def park(self, reason: str) -> None:
         """Publish it to `parked`, then ack it. Raises `BusUnavailable` when that is not confirmed: it stays with its queue."""
@@ -117,16 +198,16 @@ class Delivered:
 
     async def release(self) -> None:
         """Give it back."""
-        await self._end(lambda: self._message.nack(requeue=True))
+        await self._end(done=False)
 
-    async def _end(self, act: Callable[[], Awaitable[None]]) -> None:
-        if self._message.processed or not is_fresh(self._message):
+    async def _end(self, *, done: bool) -> None:
+        if self._part.ended or not self._part.whole.fresh:
             return
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
         try:
             async with asyncio.timeout(END_TIMEOUT):
-                await act()
+                await self._part.whole.end(self._part, done=done)
         except asyncio.CancelledError:
             if task is not None and task.cancelling() > before:
                 raise  # somebody cancels us; otherwise the library says that the connection is gone
@@ -137,20 +218,33 @@ class Delivered:
 class Subscription:
     """A consumer that is attached again whenever its channel dies, with at most `prefetch` messages unended."""
 
-    def __init__(self, link: Link, name: str, attach: Attach, prefetch: int) -> None:
+    def __init__(self, link: Link, name: str, attach: Attach, prefetch: int, scatter: Scatter | None = None) -> None:
+        """`scatter` publishes the parts of a bundle one by one; for queues that hold bundles."""
         self._link = link
         self._name = name
         self._attach = attach
         self._prefetch = prefetch
-        self._arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        self._scatter = scatter
+        self._arrived: asyncio.Queue[Part] = asyncio.Queue()
+        self._wholes: list[Whole] = []  # those that are not ended: at most `prefetch`
         self.attached = asyncio.Event()
 
-    async def get(self) -> AbstractIncomingMessage:
+    async def get(self) -> Part:
         """The next message whose channel lives."""
         while True:
-            message = await self._arrived.get()
-            if is_fresh(message):
-                return message
+            part = await self._arrived.get()
+            if part.whole.fresh:
+                return part
+
+    async def give_back(self) -> None:
+        """Of bundles that are partly done, give back the rest alone. All else that is not ended goes back when the channel closes."""
+        self._drop()
+        for whole in [
+            whole for whole in self._wholes if whole.fresh and whole.open and any(part.done for part in whole.parts)
+        ]:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(END_TIMEOUT):
+                    await whole.give_back()
 
     async def run(self) -> None:
         """Consume until cancelled. Nothing else ends it: a consumer that ended without a word would leave its queue to grow."""
@@ -196,7 +290,15 @@ class Subscription:
         await queue.consume(self._take)
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
-        self._arrived.put_nowait(message)
+        whole = Whole(message, self._scatter)
+        if len(whole.parts) > 1 and _deliveries(message.headers) >= SCATTERED_AFTER:
+            # one of its parts may be what ends every consumer, and the others shall not be parked with it
+            await whole.apart([part.payload for part in whole.parts])
+            return
+        self._wholes = [known for known in self._wholes if known.open and known.fresh]
+        self._wholes.append(whole)
+        for part in whole.parts:
+            self._arrived.put_nowait(part)
 
     def _drop(self) -> None:
         while not self._arrived.empty():
@@ -246,7 +348,7 @@ class EventFeed:
 
     async def _events(self) -> AsyncIterator[tuple[str, bytes]]:
         while True:
-            message = await self._subscription.get()
+            message = (await self._subscription.get()).whole.message
             yield message.routing_key or "", message.body
             with contextlib.suppress(
                 Exception

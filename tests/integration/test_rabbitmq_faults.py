@@ -19,6 +19,8 @@ from pamqp import encode
 
 from shared.bus import BusUnavailable, Incoming, Outgoing
 from shared.bus.rabbitmq import Rabbitmq
+from shared.bus.rabbitmq_bundles import BUNDLE_TYPE
+from shared.bus.rabbitmq_consumer import SCATTERED_AFTER
 from shared.topology import DELAYS, DELIVERY_LIMIT, MAX_PAYLOAD, WORK_EXCHANGE, WORK_QUEUES, Queue
 from tests.support.servers import RabbitMQ
 
@@ -184,8 +186,9 @@ async def test_p1_a_memory_alarm_is_unavailable_and_consumers_drain(
                 assert time.monotonic() - begun < 5
         with pytest.raises(BusUnavailable):
             await bus.check(timeout=0.5)
-        for _ in range(50):
-            await taken(bus, Queue.POSTS)
+        async with asyncio.timeout(PATIENCE), bus.consume(Queue.POSTS, prefetch=1) as consumer:
+            for _ in range(50):
+                await (await consumer.get()).ack()
         fresh = await Rabbitmq.connect(rabbitmq_url)  # one can connect under an alarm: only a confirm proves anything
         with pytest.raises(BusUnavailable):
             await fresh.check(timeout=1)
@@ -405,3 +408,31 @@ async def test_a_message_over_our_limit_that_somebody_else_put_there_is_parked_a
         await message.park("too large to be put off")
     assert (await taken(bus, Queue.PARKED)).payload == payload
     assert await bus.depth(Queue.POSTS) == 0
+
+
+# --- bundles ---------------------------------------------------------------------------------------------------------
+async def test_a_bundle_that_ends_its_consumers_is_taken_apart_so_that_one_part_alone_is_parked(bus: Rabbitmq) -> None:
+    await bus.publish_all([post(b"poison"), *(post(b"good %d" % number) for number in range(5))])
+    assert await bus.depth(Queue.POSTS) == 1
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(SCATTERED_AFTER):  # each dies with all that it took
+            async with bus.consume(Queue.POSTS, prefetch=1) as consumer:
+                await consumer.get()
+        async with bus.consume(Queue.POSTS, prefetch=1) as consumer:
+            singles = [await consumer.get()]
+            while len(singles) < 5:
+                if singles[-1].payload != b"poison":
+                    await singles[-1].ack()
+                else:
+                    await singles[-1].park("poison")
+                singles.append(await consumer.get())
+    assert await bus.depth(Queue.POSTS) == 2  # the last one was not ended, and one was not taken
+
+
+async def test_bytes_that_only_say_they_are_a_bundle_are_one_message(bus: Rabbitmq, rabbitmq_url: str) -> None:
+    connection = await aio_pika.connect(rabbitmq_url)
+    async with connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange("horo.work", ensure=False)
+        await exchange.publish(aio_pika.Message(b"\xc1 nonsense", content_type=BUNDLE_TYPE), "posts")
+    assert (await taken(bus, Queue.POSTS)).payload == b"\xc1 nonsense"
