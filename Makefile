@@ -1,6 +1,6 @@
 # What a newcomer needs is `make run`; what a change needs is `make check` and `make test`. All of them set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup compiled run test test-smoke check clean
+.PHONY: help setup compiled run test test-smoke bench check clean
 
 UV := uv==0.13.9
 VENV := .venv
@@ -16,6 +16,7 @@ help:
 	@echo "make run         set up what is needed and start Horo on this machine, with a demo domain (Ctrl-C ends it)"
 	@echo "make test        the whole test suite, on real servers: containers where a Docker engine can be had, else binaries"
 	@echo "make test-smoke  the small set of tests, on the servers' own binaries"
+	@echo "make bench       measure Horo beside Postfix and Mailman on this machine, and write docs/benchmarks.md (an hour)"
 	@echo "make check       format, lint, types, import rules, reference pages"
 	@echo "make setup       just the environment: $(VENV), with $(VENV)/bin/horo in it"
 	@echo "make clean       remove the environment and all caches (never your data in ./var)"
@@ -60,6 +61,10 @@ test: setup compiled
 
 test-smoke: setup compiled
 	@TEST_SERVERS=binaries $(VENV)/bin/pytest -n $(WORKERS) -m smoke
+
+# `make bench ARGS="--only many --systems cluster,postfix"` for a part of it.
+bench: setup compiled
+	@$(VENV)/bin/python -m bench $(ARGS)
 
 check: setup
 	@$(VENV)/bin/ruff format --check .

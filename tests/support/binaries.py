@@ -12,7 +12,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -55,6 +55,12 @@ class Binary(Runner):
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._helpers: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def pid(self) -> int:
+        """Its process id, of its last life if it has ended."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         self._process = self.launch(self._command)
@@ -205,7 +211,21 @@ def rabbitmq_conf(port: int, api_port: int, host: str) -> str:
     )
 
 
-def postgresql() -> PostgreSQL:
+POSTGRESQL_ARGUMENTS = [
+    argument
+    for setting in (
+        "fsync=off",
+        "full_page_writes=off",
+        "max_connections=300",
+        "shared_buffers=64MB",
+        "logging_collector=off",
+    )
+    for argument in ("-c", setting)
+]
+"""A commit survives the death of the server's processes without fsync: the kernel has it. `synchronous_commit` stays on, which that needs."""
+
+
+def postgresql(arguments: Sequence[str] = POSTGRESQL_ARGUMENTS) -> PostgreSQL:
     """The newest installed PostgreSQL, with a new cluster, not started. Raises `CannotServe`."""
     tools = _find("postgresql")
     user = "postgres" if os.geteuid() == 0 else None  # it refuses to run as root
@@ -219,7 +239,7 @@ def postgresql() -> PostgreSQL:
         str(port),
         "-h",
         "127.0.0.1",
-        *POSTGRESQL_ARGUMENTS,
+        *arguments,
     ]
     command += ["-c", "unix_socket_directories="]
     environment = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": USER, "PGDATABASE": "postgres"}
@@ -243,20 +263,6 @@ def postgresql() -> PostgreSQL:
     if done.returncode:
         raise RuntimeError(f"initdb: {done.stderr}")
     return PostgreSQL(server, port, tools.parent.name)
-
-
-POSTGRESQL_ARGUMENTS = [
-    argument
-    for setting in (
-        "fsync=off",
-        "full_page_writes=off",
-        "max_connections=300",
-        "shared_buffers=64MB",
-        "logging_collector=off",
-    )
-    for argument in ("-c", setting)
-]
-"""A commit survives the death of the server's processes without fsync: the kernel has it. `synchronous_commit` stays on, which that needs."""
 
 
 def redis_server() -> Redis:

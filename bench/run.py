@@ -1,0 +1,127 @@
+"""One run of one workload on one system: start, load, warm up, send, wait, count, stop."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.measure import Meter, Usages
+from bench.programs import Load, Seen, Sent, Sink, Source
+from bench.results import Result, percentiles
+from bench.systems import CannotRun, Group, Setup, System
+from bench.systems.horo import Horo
+from bench.systems.postfix import Postfix
+from bench.workloads import DOMAIN, Expected, Workload, expected_lines, people
+
+SYSTEMS: Mapping[str, Callable[[], System]] = {
+    "cluster": lambda: Horo("cluster"),
+    "embedded": lambda: Horo("embedded"),
+    "postfix": Postfix,
+}
+WARM = Group(f"warm@{DOMAIN}", people(10, label="warm"))
+WARM_POSTS = 100
+SETTLE = 120.0
+"""Longest wait, seconds, for a system to come to rest after the last copy: its accounting is part of what a post costs."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is the same for all runs of an invocation."""
+
+    programs: Path
+    batch: str
+    processes: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def running(name: str, options: Options, *, delay: float = 0.0, single: bool = False) -> Iterator[tuple[System, Sink]]:
+    """A system and its sink; both end, and their files go, whatever happens."""
+    folder = Path(tempfile.mkdtemp(prefix=f"horo-bench-{name}-"))
+    system, sink = SYSTEMS[name](), Sink(options.programs, delay)
+    try:
+        system.start(Setup(sink.port, folder, single, options.processes, options.settings))
+        yield system, sink
+    finally:
+        system.stop()
+        sink.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run(workload: Workload, name: str, options: Options) -> Result:
+    """Run it; what was found, or why nothing was."""
+    result = Result(workload.name, name, options.batch)
+    try:
+        with running(name, options, delay=workload.delay, single=workload.single) as (system, sink):
+            system.load([WARM, *workload.groups])
+            result.versions = dict(system.versions())
+            _warm(system, sink, options)
+            _measure(workload, system, sink, options, result)
+    except (CannotRun, RuntimeError, AssertionError, TimeoutError) as why:
+        result.failed = str(why)[-2000:] or type(why).__name__
+    return result
+
+
+def _warm(system: System, sink: Sink, options: Options) -> None:
+    """A few posts, so that connections are open and caches are filled, as in a system that has run for a while."""
+    load = Load([WARM.address], WARM_POSTS, connections=20, prefix="warm")
+    meter = Meter(system.roots)
+    source = Source(options.programs, system.port, system.protocol, load)
+    sent = source.finish(120)
+    codes = {one.code for one in sent}
+    if codes != {250} or not sink.wait(WARM_POSTS * len(WARM.members), 120):
+        raise RuntimeError(f"warming up failed: answers {codes}, {sink.counts()}; the system said:\n{system.said()}")
+    meter.quiet(SETTLE)
+    meter.stop()
+    sink.reset()
+
+
+def _measure(workload: Workload, system: System, sink: Sink, options: Options, result: Result) -> None:
+    every = [workload.expected, *([workload.beside] if workload.beside else [])]
+    meter, sink_meter = Meter(system.roots), Meter(lambda: {"sink": [sink.pid]})
+    sources = [Source(options.programs, system.port, system.protocol, expected.load) for expected in every]
+    source_meter = Meter(lambda: {"source": [source.pid for source in sources]})
+    arrived = sink.wait(sum(expected.copies for expected in every), workload.timeout)
+    result.source_cpu = source_meter.stop().cpu
+    sent = [source.finish(workload.timeout) for source in sources]
+    at_rest = meter.quiet(SETTLE)
+    _fill_usage(result, meter.stop(), sink_meter.stop())
+    counts = sink.counts()
+    result.settled = max(0.0, at_rest - counts["last"])
+    _fill_counts(result, sink, every)
+    _fill_times(result, workload, sent, sink.messages())
+    if not arrived:
+        result.failed = f"not all copies came in {workload.timeout:g} s; the system said:\n{system.said()}"
+
+
+def _fill_usage(result: Result, usages: Usages, sink: Usages) -> None:
+    result.cpu = {role: round(usage.cpu, 2) for role, usage in usages.roles.items()}
+    result.memory = {role: usage.memory for role, usage in usages.roles.items()}
+    result.grown = {role: usage.grown for role, usage in usages.roles.items()}
+    result.sink_cpu = sink.cpu
+
+
+def _fill_counts(result: Result, sink: Sink, every: Sequence[Expected]) -> None:
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.writelines(line for line in expected_lines(every))
+        file.flush()
+        verdict = sink.check(Path(file.name))
+    counts = sink.counts()
+    result.copies, result.twice, result.transactions = counts["pairs"], counts["twice"], counts["transactions"]
+    result.lost, result.unexpected = verdict["lost"], verdict["unexpected"]
+
+
+def _fill_times(result: Result, workload: Workload, sent: Sequence[Sequence[Sent]], seen: Mapping[int, Seen]) -> None:
+    main, asked = sent[0], sent[-1]
+    result.posts = len(main)
+    result.refused = sum(one.code != 250 for rows in sent for one in rows)
+    copies = [seen[one.id] for one in main if one.id in seen]
+    if copies:
+        result.seconds = max(copy.last for copy in copies) - min(one.began for one in main)
+        first = main[0]
+        result.first_copy = seen[first.id].first - first.answered if first.id in seen else 0.0
+    result.latency = percentiles([seen[one.id].last - one.answered for one in asked if one.id in seen])
