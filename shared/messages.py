@@ -224,8 +224,28 @@ class Suppressed(Message, frozen=True):
     via: tuple[str, ...] = ()
 
 
+class Brief(Message, frozen=True):
+    """What the events say of a post, so that nobody asks the ledger for it.
+
+    `groups` are all its targets' groups, those that stand for an address like office-owner@ last; `verdict` is the target's: "open",
+    "no_recipients", "loop" or "repetition".
+    """
+
+    accepted_at: float
+    mail_from: str
+    message_id: str
+    subject: str
+    size: int
+    groups: tuple[str, ...]
+    verdict: str = "open"
+    parent: str | None = None
+
+
 class Expanded(Message, frozen=True, tag="expanded.v1"):
-    """A share of a fan-out is durable on the bus: who gets a copy, who does not. One of these a (post, group, slice)."""
+    """A share of a fan-out is durable on the bus: who gets a copy, who does not. One of these a (post, group, slice).
+
+    `brief` stands on a fan-out of one share of which no report is due: most posts are such, and cost the reporter no look into the ledger.
+    """
 
     post_id: str
     group: str
@@ -234,6 +254,7 @@ class Expanded(Message, frozen=True, tag="expanded.v1"):
     queued: tuple[Queued, ...]
     suppressed: tuple[Suppressed, ...]
     at: float
+    brief: Brief | None = None
 
 
 class Fate(Message, frozen=True):

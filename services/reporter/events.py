@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from shared.identity import derive, new_id
 from shared.ledger import PostRecord, PostSummary, Totals
-from shared.messages import Fate, Refused, SignalExpanded
+from shared.messages import Brief, Expanded, Fate, Refused, SignalExpanded
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
@@ -151,12 +151,12 @@ def _when(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)
 
 
-def post_accepted(record: PostRecord, groups: Sequence[str]) -> PostAccepted:
+def post_accepted(post_id: str, record: PostRecord | Brief, groups: Sequence[str]) -> PostAccepted:
     """The event of a post's acceptance."""
     return PostAccepted(
-        id=derive(record.id, "post.accepted"),
+        id=derive(post_id, "post.accepted"),
         at=_when(record.accepted_at),
-        post=record.id,
+        post=post_id,
         groups=list(groups),
         mail_from=record.mail_from,
         message_id=record.message_id,
@@ -199,6 +199,19 @@ def post_expanded(summary: PostSummary, group: str, verdict: str, totals: Totals
         verdict=verdict,
         recipients=totals.expanded - totals.suppressed,
         suppressed=totals.suppressed,
+    )
+
+
+def post_expanded_whole(share: Expanded, brief: Brief) -> PostExpanded:
+    """The event of a fan-out that came in one share."""
+    return PostExpanded(
+        id=derive(share.post_id, share.group, "post.expanded"),
+        at=_when(share.at),
+        post=share.post_id,
+        group=share.group,
+        verdict=brief.verdict,
+        recipients=len(share.queued),
+        suppressed=len(share.suppressed),
     )
 
 

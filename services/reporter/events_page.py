@@ -80,7 +80,7 @@ def examples() -> tuple[Event, ...]:
     summary = PostSummary(record=_RECORD, targets=(), totals=_TOTALS)
     report = derive(_POST, _GROUP, "delivered")
     return (
-        events.post_accepted(_RECORD, [_GROUP]),
+        events.post_accepted(_RECORD.id, _RECORD, [_GROUP]),
         events.post_refused(refused),
         events.post_expanded(summary, _GROUP, "open", _TOTALS, _AT),
         events.delivery_failed(_POST, _GROUP, fate),

@@ -28,6 +28,7 @@ from shared.identity import derive
 from shared.ledger import Ledger, PostRecord, PostSummary, TargetRecord, Totals
 from shared.messages import (
     Attempted,
+    Brief,
     Content,
     DeliveryKind,
     Expanded,
@@ -118,6 +119,9 @@ class Reporter:
     async def _expanded(self, share: Expanded) -> None:
         """File the share; tell of the post with its first, and of the group's fan-out with the one that completes it."""
         complete = await self._ledger.file(share)
+        if share.brief is not None:
+            await self._tell_brief(share, share.brief)
+            return
         if share.index == 0:
             await self._tell_accepted(share.post_id, share.group)
         if complete:
@@ -132,8 +136,17 @@ class Reporter:
         summary, _, _, _ = await self._remembered(post_id, group)
         groups = sorted((target.kind is not TargetKind.GROUP, target.group) for target, _, _ in summary.targets)
         if groups[0][1] == group and post_id not in self._accepted:
-            await self._emit(events.post_accepted(summary.record, [name for _, name in groups]))
+            await self._emit(events.post_accepted(post_id, summary.record, [name for _, name in groups]))
             _remember(self._accepted, post_id, None)
+
+    async def _tell_brief(self, share: Expanded, brief: Brief) -> None:
+        """The events of a fan-out that came whole and brings no report: both at once, from what the share itself says."""
+        happened: list[events.Event] = [events.post_expanded_whole(share, brief)]
+        if first := brief.groups[:1] == (share.group,) and share.post_id not in self._accepted:
+            happened.insert(0, events.post_accepted(share.post_id, brief, brief.groups))
+        await self._emit(*happened)
+        if first:
+            _remember(self._accepted, share.post_id, None)
 
     async def _tell_complete(self, share: Expanded) -> None:
         """`post.expanded`, and the delivery report, if somebody is to get one."""

@@ -30,6 +30,7 @@ from shared.bus.rabbitmq_consumer import (
     parked_of,
     running,
 )
+from shared.bus.rabbitmq_events import Emitter
 from shared.bus.rabbitmq_link import Link, Single
 from shared.bus.rabbitmq_topology import CANARY_KEY, declare, delay_name, queue_name
 from shared.topology import DELAYS, EVENTS_EXCHANGE, MAX_PAYLOAD, PARKED_EXCHANGE, WORK_EXCHANGE, Queue, delay_step
@@ -90,6 +91,7 @@ class Rabbitmq:
         self._out = Link(url, "publish", declare)
         self._in = Link(url, "consume", declare)
         self._publisher = Publisher(self._out)
+        self._emitter = Emitter(self._out)
         self._joiners = {queue: Joiner(queue, self._send, self._out.unblocked) for queue in Queue}
 
     @classmethod
@@ -166,8 +168,8 @@ class Rabbitmq:
 
     async def emit(self, routing_key: str, payload: bytes) -> None:
         """Publish an event, confirmed; nobody need have bound a queue."""
-        made = EVENTS_EXCHANGE, routing_key, _message(payload, {}, content_type="application/json")
-        await self._publisher.publish(made, timeout=30.0, mandatory=False)
+        _check_size(payload)
+        await self._emitter.emit(routing_key, payload)
 
     @contextlib.asynccontextmanager
     async def events(self, pattern: str = "#") -> AsyncIterator[EventStream]:
@@ -208,6 +210,7 @@ class Rabbitmq:
         """Close both connections; the broker takes back what was not ended."""
         for joiner in self._joiners.values():
             await joiner.close()
+        await self._emitter.close()
         await self._publisher.close()
         await self._in.close()
         await self._out.close()

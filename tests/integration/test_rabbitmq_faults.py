@@ -436,3 +436,32 @@ async def test_bytes_that_only_say_they_are_a_bundle_are_one_message(bus: Rabbit
         exchange = await channel.get_exchange("horo.work", ensure=False)
         await exchange.publish(aio_pika.Message(b"\xc1 nonsense", content_type=BUNDLE_TYPE), "posts")
     assert (await taken(bus, Queue.POSTS)).payload == b"\xc1 nonsense"
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+async def test_events_of_every_size_are_heard_byte_for_byte_each_once(bus: Rabbitmq) -> None:
+    payloads = [bytes([number]) * size for number, size in enumerate((0, 1, 500, 131_064, 131_072, 300_000))] * 3
+    async with asyncio.timeout(PATIENCE), bus.events("post.#") as stream:
+        heard = aiter(stream)
+        await asyncio.gather(*(bus.emit("post.accepted", payload) for payload in payloads))
+        await bus.emit("signal.delivered", b"not asked for")
+        await bus.emit("post.last", b"last")
+        got = [await anext(heard) for _ in range(len(payloads) + 1)]
+    assert sorted(got) == sorted([*(("post.accepted", payload) for payload in payloads), ("post.last", b"last")])
+
+
+async def test_p1_an_event_that_the_broker_did_not_confirm_is_unavailable_and_the_next_one_works(
+    rabbitmq: RabbitMQ, bus: Rabbitmq
+) -> None:
+    await bus.emit("post.accepted", b"before")
+    await asyncio.to_thread(rabbitmq.pause)
+    try:
+        emitting = [asyncio.create_task(bus.emit("post.accepted", b"%d" % number)) for number in range(50)]
+        await asyncio.wait(emitting, timeout=0.5)
+        assert not any(task.done() for task in emitting)
+        await asyncio.to_thread(rabbitmq.kill)
+        await asyncio.wait(emitting, timeout=PATIENCE)
+        assert all(isinstance(task.exception(), BusUnavailable) for task in emitting)
+    finally:
+        await asyncio.to_thread(rabbitmq.ensure_running)
+    await succeeds(lambda: bus.emit("post.accepted", b"after"))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.reporter.story import Reporter
 from shared.bus import BusUnavailable, Outgoing
 from shared.ledger import LedgerUnavailable
 from shared.messages import (
+    Brief,
     DeliveryKind,
     Lane,
     Refused,
@@ -296,3 +298,33 @@ async def test_f7_the_running_reporter_works_acks_and_stops() -> None:
     assert len(world.bus.published) - published == 2, "a report to the author, a notice to the owners"
     filed = sorted((queue, payload) for queue, _, payload, _ in world.ledger.parked_rows.values())
     assert filed == sorted([("outcomes", b"\xc1 no message"), ("outcomes", encode(signal()))])
+
+
+async def test_a_fan_out_that_says_all_itself_makes_the_same_events_without_the_ledger() -> None:
+    post, asked = record(), World()
+    asked.ledger.open(post, target())
+    await asked.handle(expanded(post))
+    brief = Brief(
+        accepted_at=post.accepted_at,
+        mail_from=post.mail_from,
+        message_id=post.message_id,
+        subject=post.subject,
+        size=post.size,
+        groups=(GROUP,),
+    )
+    told = World()
+    for _ in range(2):  # a redelivery says the same again, and the acceptance once
+        await told.handle(msgspec.structs.replace(expanded(post), brief=brief))
+    assert told.bus.events[:2] == asked.bus.events
+    assert told.bus.events[2:] == asked.bus.events[1:]
+    assert not told.bus.reports
+
+
+async def test_of_two_groups_the_first_one_announces_the_post() -> None:
+    post, world = record(), World()
+    facts = {"accepted_at": post.accepted_at, "mail_from": AUTHOR, "message_id": "", "subject": "", "size": 1}
+    for group in ("b@example.test", "a@example.test"):
+        brief = Brief(**facts, groups=("a@example.test", "b@example.test"))  # type: ignore[arg-type]
+        await world.handle(msgspec.structs.replace(expanded(post, group), brief=brief))
+    keys = [key for key, _ in world.bus.events]
+    assert keys == ["post.expanded", "post.accepted", "post.expanded"]
