@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from shared.limits import Limits, LimitsError, LimitTable
 from shared.routes import Routes, RoutesError
 
 PREFIX = "HORO_"
@@ -128,6 +129,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     batch_size: Annotated[int, _whole("Recipients of one transaction towards a next hop", 1, 1000)] = 100
     workers: Annotated[int, _whole("Posts, deliveries or outcomes that one service works on at a time", 1, 1000)] = 20
     hop_connections: Annotated[int, _whole("Connections of one sender to one next hop", 1, 1000)] = 20
+    hop_transactions: Annotated[
+        int, _whole("Messages over one connection to a next hop before another one is made", 1, 1_000_000)
+    ] = 1000
+    hop_messages: Annotated[
+        int, _whole("Messages a second from one sender to one next hop; 0 for no limit", 0, 1_000_000)
+    ] = 0
+    hop_recipients: Annotated[
+        int, _whole("Recipients a second from one sender to one next hop; 0 for no limit", 0, 1_000_000)
+    ] = 0
+    hop_limits: Annotated[
+        str,
+        _text(
+            "The same for single hosts: .google.com connections=5 transactions=50 messages=20 recipients=200, 10.0.0.5 messages=100"
+        ),
+    ] = ""
     hop_timeout: Annotated[
         str, _text("Longest wait for a next hop's answer to a command; ten times that after the final dot")
     ] = "60s"
@@ -158,6 +174,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def route_table(self) -> Routes:
         """HORO_ROUTES over HORO_NEXT_HOP. Raises `RoutesError`."""
         return Routes.parse(self.routes, default=self.effective_next_hop)
+
+    @property
+    def limit_table(self) -> LimitTable:
+        """HORO_HOP_LIMITS over HORO_HOP_CONNECTIONS and the like. Raises `LimitsError`."""
+        default = Limits(
+            connections=self.hop_connections,
+            transactions=self.hop_transactions,
+            messages=self.hop_messages,
+            recipients=self.hop_recipients,
+        )
+        return LimitTable.parse(self.hop_limits, default=default)
 
     @property
     def retry_delays(self) -> tuple[float, ...]:
@@ -281,6 +308,10 @@ def _check(settings: Settings) -> None:
         _ = settings.route_table
     except RoutesError as error:
         raise SettingsError(f"{PREFIX}{'ROUTES' if settings.routes else 'NEXT_HOP'}: {error}") from error
+    try:
+        _ = settings.limit_table
+    except LimitsError as error:
+        raise SettingsError(f"HORO_HOP_LIMITS: {error}") from error
 
 
 def _attempt(field: str, read: Callable[[str], object], value: str) -> None:

@@ -73,6 +73,7 @@ def dns_trouble(why: str) -> Reply:
     return Reply(451, "4.3", clean(f"Cannot look up the domain: {why}"))
 
 
+BUSY = Reply(451, "4.5", "The next hop is busy: no connection was free for it in time")
 UNKNOWN = Reply(451, "4.2", "No reply after the final dot: it is not known whether the message was taken")
 GIVEN_UP = Reply(
     554, "4.2", "No reply after the final dot, again and again: the message may have been taken more than once"

@@ -6,53 +6,40 @@ own (a body that cannot be read, a fault), with the answers that were heard befo
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import groupby
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import cast
 
 import dns.asyncresolver
-import msgspec
 
 from services.sender import maildir
-from services.sender.answers import BAD_RECIPIENT, BAD_SENDER, UTF8_NEEDED, Answer, Broken, unreachable
-from services.sender.connection import Connection, Manners, Peer, Protocol, TlsPolicy
+from services.sender.answers import BAD_RECIPIENT, BAD_SENDER, Answer, Broken, unreachable
+from services.sender.connection import Manners, Peer, Protocol, TlsPolicy
+from services.sender.conversation import Conversation
 from services.sender.mail import Mail
 from services.sender.mx import MailExchangers, is_local
 from services.sender.payload import Payload
 from services.sender.pool import Pool
-from services.sender.wire import sendable, sendable_sender
+from services.sender.shipment import Envelope, Sent, affordable, collect, cut
+from services.sender.site import HopState, Lease
+from services.sender.tls import context_of
+from services.sender.wire import all_sendable, sendable, sendable_sender
 from shared.bodies import Bodies
-from shared.messages import Content, Lane, Recipient
+from shared.messages import Content, Recipient
 from shared.replies import Kind, Reply
 from shared.routes import NextHop
 from shared.settings import Settings, endpoint, seconds
 from shared.worker import no_cancellation_of_others
 
+__all__ = ["Envelope", "Hops", "Sent"]
+
 SMTP_PORT = 25
 
-
-class Envelope(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a content goes to. `senders` has one envelope sender for each recipient; equal neighbours share a transaction."""
-
-    post_id: str
-    accepted_at: float
-    recipients: tuple[Recipient, ...]
-    senders: tuple[str, ...]
-    lane: Lane = Lane.EXPRESS
-    smtputf8: bool = False
-    envid: str | None = None
-    ret: str | None = None
-
-
-class Sent(msgspec.Struct):
-    """What came of it: an answer for each recipient, None where `trouble` (of ours) came before it was sent."""
-
-    answers: list[Answer | None]
-    trouble: Exception | None = None
+MAILS_A_HAND = 10
+"""Transactions of one delivery (VERP has one for each recipient) for which one more connection is taken, where one is free."""
 
 
 class Hops:
@@ -74,9 +61,9 @@ class Hops:
             hostname=hostname,
             timeout=seconds(settings.hop_timeout),
             tls=cast(TlsPolicy, settings.tls_out),
-            context=_tls_context(settings),
+            context=context_of(settings),
         )
-        self.pool = Pool(manners, limit=settings.hop_connections)
+        self.pool = Pool(manners, limits=settings.limit_table)
         own_ports = {SMTP_PORT} | {endpoint(text)[1] for text in (settings.smtp_listen, settings.lmtp_listen) if text}
         self._exchangers = MailExchangers(
             hostname=hostname,
@@ -88,7 +75,7 @@ class Hops:
     async def deliver(self, hop: NextHop, envelope: Envelope, content: Content) -> Sent:
         """Send `content` to every recipient of `envelope` by way of `hop`."""
         payload = Payload(content, self._bodies)
-        sent = Sent([_unsendable(*pair) for pair in zip(envelope.senders, envelope.recipients, strict=True)])
+        sent = _checked(envelope)
         try:
             with no_cancellation_of_others():
                 if hop.kind == "maildir":
@@ -98,6 +85,10 @@ class Hops:
         except Exception as trouble:  # whatever it is: what was heard before it has happened, and must be recorded
             sent.trouble = trouble
         return sent
+
+    def snapshot(self) -> list[HopState]:
+        """Every server that is known, with its pace and who uses it."""
+        return self.pool.snapshot()
 
     async def close(self) -> None:
         """Close what is open and idle."""
@@ -114,6 +105,7 @@ class Hops:
 
     # --- SMTP and LMTP ----------------------------------------------------------------------------------------------
     async def _over_network(self, hop: NextHop, envelope: Envelope, payload: Payload, sent: Sent) -> None:
+        """Round after round, until everybody has an answer: each takes a connection, and all that can be sent over it."""
         try:
             peers = await self._peers(hop)
         except Broken as broken:
@@ -122,16 +114,17 @@ class Hops:
         fresh = False
         while waiting := _unanswered(sent):
             try:
-                async with self._connected(peers, envelope.lane, fresh=fresh) as connection:
-                    was_used = connection.used
-                    finished = await self._round(connection, envelope, payload, waiting, sent)
+                lease = await self._lease(peers, envelope, waiting, fresh=fresh)
             except Broken as broken:
                 _defer(sent, broken.reply, str(peers[0]))
                 return
+            was_used = lease.line.used
+            with lease:
+                talk, finished = await self._round(lease, envelope, payload, waiting, sent)
             # A connection that had gone stale while it was idle gets one more chance on a new one; everything else must make headway.
             fresh = was_used and len(_unanswered(sent)) == len(waiting)
             if not finished and not fresh:
-                _defer(sent, connection.ended_with or unreachable("no transaction was finished"), str(connection.peer))
+                _defer(sent, talk.ended_with or unreachable("no transaction was finished"), str(lease.site.peer))
 
     async def _peers(self, hop: NextHop) -> Sequence[Peer]:
         """The servers behind a next hop, in the order in which to try them. Raises `Broken`."""
@@ -140,67 +133,64 @@ class Hops:
         found = await self._exchangers.find(hop.host)
         return [Peer("smtp", exchanger.name, exchanger.address, self._mx_port) for exchanger in found]
 
-    @asynccontextmanager
-    async def _connected(self, peers: Sequence[Peer], lane: Lane, *, fresh: bool) -> AsyncIterator[Connection]:
+    async def _lease(self, peers: Sequence[Peer], envelope: Envelope, waiting: Sequence[int], *, fresh: bool) -> Lease:
         """A connection to the first of the servers that can be reached. Raises `Broken` of the last."""
-        async with AsyncExitStack() as stack:
-            for peer in peers[:-1]:
-                try:
-                    connection = await stack.enter_async_context(self.pool.connection(peer, lane, fresh=fresh))
-                except Broken:
-                    continue  # the next server of the domain; the pool has logged it
-                yield connection
-                return
-            yield await stack.enter_async_context(self.pool.connection(peers[-1], lane, fresh=fresh))
+        one_sender = envelope.senders.count(envelope.senders[0]) == len(envelope.senders)
+        messages, recipients = 1 if one_sender else len(waiting), len(waiting)
+        for peer in peers[:-1]:
+            with contextlib.suppress(Broken):  # the next server of the domain; the pool has logged it
+                return await self.pool.lease(peer, envelope.lane, messages=messages, recipients=recipients, fresh=fresh)
+        return await self.pool.lease(peers[-1], envelope.lane, messages=messages, recipients=recipients, fresh=fresh)
 
     async def _round(
-        self, connection: Connection, envelope: Envelope, payload: Payload, waiting: Sequence[int], sent: Sent
-    ) -> bool:
-        """Send to those who wait, over one connection; whether at least one transaction came to its end."""
-        state = self.pool.state(connection.peer)
-        batches = self._batches(connection, envelope, payload, waiting, sent, limit=state.max_recipients)
-        mails = [mail for _, mail in batches]
+        self, lease: Lease, envelope: Envelope, payload: Payload, waiting: Sequence[int], sent: Sent
+    ) -> tuple[Conversation, bool]:
+        """Send to those who wait, over one connection, and over more where there are many transactions: what came of the first, and
+        whether any transaction at all came to its end."""
+        site = lease.site
+        mails = cut(envelope, payload, waiting, lease.line, sent, limit=site.max_recipients)
+        mails = affordable(mails, site.max_messages, site.allowance)
+        queue = iter(mails)
+        talk = Conversation(lease.line, queue, lease.pass_on)
+        hands = min(len(mails) // MAILS_A_HAND, site.limits.connections) - 1
         try:
-            await connection.converse(mails)
+            if hands > 0:
+                await _all_of(talk.run(), *(self._further_hand(lease, queue) for _ in range(hands)))
+            else:
+                await talk.run()
         finally:  # also where the body could not be read: what was heard before is true
-            for indexes, mail in batches:
-                for position, answer in mail.answers.items():
-                    sent.answers[indexes[position]] = answer
-                if mail.left:
-                    state.learn_max_recipients(len(mail.accepted))
-        if len(mails) > 1 and any(answer.unknown for mail in mails for answer in mail.answers.values()):
-            state.learn_unchained()
-        return not mails or any(mail.finished for mail in mails)
+            collect(mails, sent)
+            lease.report(talk)
+        return talk, not mails or any(mail.finished for mail in mails)
 
-    def _batches(
-        self,
-        connection: Connection,
-        envelope: Envelope,
-        payload: Payload,
-        waiting: Sequence[int],
-        sent: Sent,
-        *,
-        limit: int | None,
-    ) -> list[tuple[list[int], Mail]]:
-        """The transactions for those who wait: one for each sender, cut to what the server takes; those it cannot take are answered."""
-        offered = "SMTPUTF8" in connection.offers
-        head_needs = envelope.smtputf8 and payload.utf8_head
-        batches: list[tuple[list[int], Mail]] = []
-        for sender, group in groupby(waiting, key=lambda index: envelope.senders[index]):
-            indexes = []
-            for index in group:
-                if not offered and (head_needs or not (sender + envelope.recipients[index].address).isascii()):
-                    sent.answers[index] = Answer(UTF8_NEEDED, str(connection.peer))
-                else:
-                    indexes.append(index)
-            for start in range(0, len(indexes), limit or max(len(indexes), 1)):
-                part = indexes[start : start + (limit or len(indexes))]
-                recipients = [envelope.recipients[index] for index in part]
-                addresses = "".join(recipient.address for recipient in recipients)
-                utf8 = offered and (head_needs or not (sender + addresses).isascii())
-                mail = Mail(sender, recipients, payload, utf8=utf8, envid=envelope.envid, ret=envelope.ret)
-                batches.append((part, mail))
-        return batches
+    async def _further_hand(self, first: Lease, queue: Iterator[Mail]) -> None:
+        """Take transactions off the same queue over one more connection, where there is one."""
+        lease = await self.pool.one_more(first.site.peer, first.lane)
+        if lease is None:
+            return
+        with lease:
+            talk = Conversation(lease.line, queue, lease.pass_on)
+            try:
+                await talk.run()
+            finally:
+                lease.report(talk)
+
+
+async def _all_of(*hands: Coroutine[None, None, None]) -> None:
+    """Wait for all, whatever becomes of one: a hand that is cut off after a final dot would lose the answer to it. Raises what the first
+    raised."""
+    for ended in await asyncio.gather(*hands, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
+
+
+def _checked(envelope: Envelope) -> Sent:
+    """An answer for those whose addresses are never written into a command; almost always for nobody."""
+    addresses = [recipient.address for recipient in envelope.recipients]
+    addresses += filter(None, set(envelope.senders))
+    if all_sendable(addresses):
+        return Sent([None] * len(envelope.recipients))
+    return Sent([_unsendable(*pair) for pair in zip(envelope.senders, envelope.recipients, strict=True)])
 
 
 def _unsendable(sender: str, recipient: Recipient) -> Answer | None:
@@ -210,7 +200,9 @@ def _unsendable(sender: str, recipient: Recipient) -> Answer | None:
     return None if sendable_sender(sender) else Answer(BAD_SENDER, "")
 
 
-def _unanswered(sent: Sent) -> list[int]:
+def _unanswered(sent: Sent) -> Sequence[int]:
+    if sent.answers.count(None) == len(sent.answers):
+        return range(len(sent.answers))
     return [index for index, answer in enumerate(sent.answers) if answer is None]
 
 
@@ -219,14 +211,3 @@ def _defer(sent: Sent, reply: Reply, host: str) -> None:
     assert reply.kind is not Kind.POSITIVE
     for index in _unanswered(sent):
         sent.answers[index] = Answer(reply, host)
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """Required: verified against HORO_TLS_CA or the system's authorities. Opportunistic: any certificate is better than none."""
-    if settings.tls_out == "none":
-        return None
-    context = ssl.create_default_context(cafile=settings.tls_ca or None)
-    if settings.tls_out == "opportunistic":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

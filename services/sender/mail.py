@@ -23,12 +23,19 @@ class Stage(IntEnum):
     UNSENT = 0
     OPENED = 1  # its commands were written, nothing was heard
     HEARD = 2  # a reply was heard
-    DOTTED = 3  # the final dot was, or may have been, sent
+    DOTTED = 3  # the final dot was handed to the connection
     DONE = 4  # every recipient has its answer, or is left for another transaction
 
 
 class Mail:
-    """A transaction. `answers` has an entry for every recipient whose fate is known; `left` are those to go into another transaction."""
+    """A transaction. `answers` has one for each recipient, None while its fate is not known; `left` are those to go into another transaction.
+
+    Recipients who are answered alike share one `Answer`. `indexes` are the caller's, one for each recipient.
+    """
+
+    __slots__ = (
+        "_cut", "accepted", "answers", "envid", "host", "indexes", "left", "payload", "recipients", "ret", "sender", "stage", "utf8",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -36,6 +43,7 @@ class Mail:
         recipients: Sequence[Recipient],
         payload: Payload,
         *,
+        indexes: Sequence[int] = (),
         utf8: bool = False,
         envid: str | None = None,
         ret: str | None = None,
@@ -43,52 +51,67 @@ class Mail:
         self.sender = sender
         self.recipients = recipients
         self.payload = payload
+        self.indexes = indexes
         self.utf8 = utf8
         self.envid = envid
         self.ret = ret
         self.stage = Stage.UNSENT
         self.host = ""
-        self.accepted: list[int] = []
+        self.accepted: Sequence[int] = ()
         self.left: list[int] = []
-        self.answers: dict[int, Answer] = {}
+        self.answers: list[Answer | None] = [None] * len(recipients)
         self._cut = False
 
     # --- what is heard ------------------------------------------------------------------------------------------------
     def opened(self, host: str) -> None:
-        """Its first command was written to `host`."""
+        """Its first command is about to be written to `host`."""
         self.stage, self.host = Stage.OPENED, host
 
     def heard(self) -> None:
         """The next hop has begun to answer it."""
         self.stage = max(self.stage, Stage.HEARD)
 
+    def heard_recipients(self, replies: Sequence[Reply]) -> None:
+        """The replies to its RCPTs, in order, to all of them or to the first few. Raises `Broken` for 3xx, with which nobody answers RCPT."""
+        every = len(replies) == len(self.recipients)
+        if every and replies[0].kind is Kind.POSITIVE and replies.count(replies[0]) == len(replies):
+            self.accepted = range(len(replies))  # what almost all transactions are answered
+            return
+        accepted: list[int] = []
+        self.accepted = accepted
+        for index, reply in enumerate(replies):
+            self._heard_recipient(index, reply, accepted)
+
     def heard_recipient(self, index: int, reply: Reply) -> None:
-        """The reply to a RCPT. Raises `Broken` for 3xx, which none of RFC 5321 answers RCPT with."""
+        """As `heard_recipients`, for one alone."""
+        accepted = list(self.accepted)
+        self._heard_recipient(index, reply, accepted)
+        self.accepted = accepted
+
+    def _heard_recipient(self, index: int, reply: Reply, accepted: list[int]) -> None:
         if reply.kind is Kind.POSITIVE:
-            self.accepted.append(index)
+            accepted.append(index)
         elif reply.kind is Kind.INTERMEDIATE:
             raise Broken(garbled(f"{reply.code} to RCPT"))
-        elif too_many(reply, len(self.accepted)):
+        elif too_many(reply, len(accepted)):
             self.left.append(index)
         else:
-            self._answer(index, softened(reply))
+            self.answered(index, softened(reply))
 
     def refused(self, reply: Reply) -> None:
         """A negative reply that holds for all who have no answer yet: to MAIL, to DATA, or instead of the rest."""
-        for index in self._unanswered():
-            self._answer(index, reply)
+        self._answer(range(len(self.recipients)), Answer(reply, self.host))
         self.left.clear()
         self.stage = Stage.DONE
 
     def settled(self, reply: Reply) -> None:
         """The one reply to DATA or to the final dot, good or bad: it holds for all accepted recipients."""
-        for index in self.accepted:
-            self._answer(index, reply)
+        self._answer(self.accepted, Answer(reply, self.host))
         self.stage = Stage.DONE
 
     def answered(self, index: int, reply: Reply) -> None:
         """The reply of an LMTP server for one accepted recipient."""
-        self._answer(index, reply)
+        self._answer((index,), Answer(reply, self.host))
 
     def done(self) -> None:
         """Everything was heard."""
@@ -97,7 +120,7 @@ class Mail:
     def broke(self, reply: Reply, *, stale: bool) -> None:
         """The connection broke, or the server said 421, with `reply` as the meaning for those without an answer.
 
-        `stale` says that the connection had been idle: when nothing at all was heard on it, the mail counts as never sent.
+        `stale` says that the connection had been used before: when nothing at all was heard on it, the mail counts as never sent.
         """
         self._cut = self._cut or self.stage is not Stage.DONE
         if self.stage is Stage.OPENED and stale:
@@ -105,9 +128,7 @@ class Mail:
         elif self.stage in (Stage.OPENED, Stage.HEARD):
             self.refused(reply)
         elif self.stage is Stage.DOTTED:
-            for index in self.accepted:
-                if index not in self.answers:
-                    self.answers[index] = Answer(UNKNOWN, self.host, unknown=True)
+            self._answer(self.accepted, Answer(UNKNOWN, self.host, unknown=True))
             self.stage = Stage.DONE
 
     @property
@@ -115,8 +136,16 @@ class Mail:
         """Whether it came to its end with a reply: then its server works, and what is left may go there at once."""
         return self.stage is Stage.DONE and not self._cut
 
-    def _answer(self, index: int, reply: Reply) -> None:
-        self.answers.setdefault(index, Answer(reply, self.host))
+    @property
+    def unknown(self) -> bool:
+        """Whether the reply to the final dot was lost for somebody."""
+        return self._cut and any(answer is not None and answer.unknown for answer in self.answers)
 
-    def _unanswered(self) -> list[int]:
-        return [index for index in range(len(self.recipients)) if index not in self.answers]
+    def _answer(self, indexes: Sequence[int], answer: Answer) -> None:
+        """Give `answer` to those of `indexes` who have none."""
+        if len(indexes) == len(self.answers) and self.answers.count(None) == len(indexes):
+            self.answers = [answer] * len(indexes)
+            return
+        for index in indexes:
+            if self.answers[index] is None:
+                self.answers[index] = answer

@@ -28,8 +28,7 @@ class Payload:
         self.whole: bytes | None = None
         if content.ref is None:
             stuffer = Stuffer()
-            self.whole = stuffer.feed(content.head) + stuffer.feed(content.tail)
-            self.whole += stuffer.end()
+            self.whole = b"".join((stuffer.feed(content.head), stuffer.feed(content.tail), stuffer.end()))
 
     async def stuffed(self) -> AsyncIterator[bytes]:
         """The wire form in chunks; the last one is the final dot alone, so that it is never sent for a body that broke off.

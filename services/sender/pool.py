@@ -1,226 +1,163 @@
-"""Open connections by server: limited, shared by both lanes, reused, closed when idle; and what was learned of each server.
+"""Connections to all servers: leased, dialled where none is idle, and not dialled where a server is known to be down.
 
-Bulk work gets only three quarters of a server's connections, so that a small post never waits for a big one (P7). A server that
-could not be reached is not dialled again for a few seconds: its batches are put off without each waiting for the same time-out.
+A server that cannot be reached is noticed once: its deliveries are put off without a dial each. When it may be back, one delivery
+sees whether it is, and the others follow by and by. A server that refuses one more connection while others are open is not down, it is full.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
-from collections.abc import AsyncIterator
-
-import msgspec
 
 from services.sender.answers import Broken, clean
 from services.sender.connection import Connection, Manners, Peer, TlsFailed
+from services.sender.site import HopState, Lease, Site
 from shared import journal
+from shared.limits import LimitTable
 from shared.messages import Lane
 from shared.replies import Reply
 
 IDLE = 20.0
 """Seconds that an unused connection stays open: servers count idle clients, and drop them after some minutes."""
 
-OLDEST = 300.0
-"""Seconds after which a connection is not used again, so that a change of a server's addresses is followed."""
-
-DOWN_FIRST, DOWN_LONGEST = 2.0, 30.0
-"""Seconds without a dial after a failed one; doubled while it goes on failing."""
-
 PROBE_PATIENCE = 2.0
 """Seconds that others wait for the one task which sees whether a server is back."""
-
-REMEMBERED = 600.0
-"""Seconds for which a server's recipient limit, broken TLS or dislike of chained transactions is remembered."""
 
 MOST_PEERS = 2000
 """Servers remembered; those with nothing open are forgotten first."""
 
 
-class Down(msgspec.Struct):
-    """Why a server is not dialled, and until when (monotonic clock)."""
-
-    until: float = 0.0
-    failures: int = 0
-    why: Reply | None = None
-    probe: asyncio.Event | None = None
-
-
-class PeerState:
-    """What is open to, and known of, one server."""
-
-    def __init__(self, limit: int) -> None:
-        self.slots = asyncio.Semaphore(limit)
-        self.bulk_slots = asyncio.Semaphore(max(1, limit - math.ceil(limit / 4)) if limit > 1 else 1)
-        self.idle: list[tuple[Connection, asyncio.TimerHandle]] = []
-        self.down = Down()
-        self.users = 0
-        self._max_recipients = 0
-        self._until: dict[str, float] = {}
-
-    # --- what was learned -------------------------------------------------------------------------------------------
-    @property
-    def max_recipients(self) -> int | None:
-        """The largest transaction that it has taken of late, where it refused a larger one."""
-        return self._max_recipients if self._fresh("recipients") else None
-
-    def learn_max_recipients(self, accepted: int) -> None:
-        """It answered 452 "too many" after `accepted` recipients."""
-        self._max_recipients = max(1, accepted)
-        self._learn("recipients")
-
-    @property
-    def plain(self) -> bool:
-        """Whether its TLS failed of late (opportunistic policy)."""
-        return self._fresh("plain")
-
-    def learn_plain(self) -> None:
-        """Its TLS failed."""
-        self._learn("plain")
-
-    @property
-    def chained(self) -> bool:
-        """Whether transactions may be written behind the body before them."""
-        return not self._fresh("unchained")
-
-    def learn_unchained(self) -> None:
-        """It closed in mid-chain, and an answer was lost with that."""
-        self._learn("unchained")
-
-    def _learn(self, what: str) -> None:
-        self._until[what] = time.monotonic() + REMEMBERED
-
-    def _fresh(self, what: str) -> bool:
-        return self._until.get(what, 0.0) > time.monotonic()
-
-
 class Pool:
-    """Connections to all servers. One an event loop."""
+    """Connections to all servers. One an event loop. `dialled` counts the dials."""
 
-    def __init__(self, manners: Manners, *, limit: int, idle: float = IDLE) -> None:
+    def __init__(self, manners: Manners, *, limits: LimitTable, idle: float = IDLE) -> None:
         self._manners = manners
-        self._limit = limit
+        self._limits = limits
         self._idle = idle
-        self._states: dict[Peer, PeerState] = {}
+        self._sites: dict[Peer, Site] = {}
         self.dialled = 0
 
-    def state(self, peer: Peer) -> PeerState:
+    def site(self, peer: Peer) -> Site:
         """What is known of a server."""
-        state = self._states.get(peer)
-        if state is None:
-            if len(self._states) >= MOST_PEERS:
+        site = self._sites.get(peer)
+        if site is None:
+            if len(self._sites) >= MOST_PEERS:
                 self._forget()
-            state = self._states[peer] = PeerState(self._limit)
-        return state
+            site = self._sites[peer] = Site(peer, self._limits.of(peer.name), idle=self._idle)
+        return site
 
-    @contextlib.asynccontextmanager
-    async def connection(self, peer: Peer, lane: Lane, *, fresh: bool = False) -> AsyncIterator[Connection]:
-        """A connection to `peer` for one task, an idle one or a new one (`fresh`: surely a new one). Raises `Broken`.
+    def snapshot(self) -> list[HopState]:
+        """All servers known, with who uses them."""
+        return [site.snapshot() for site in self._sites.values()]
 
-        Waits while the lane has all the connections that it may have. It goes back to the pool unless it broke.
+    async def lease(
+        self, peer: Peer, lane: Lane, *, messages: int = 1, recipients: int = 1, fresh: bool = False
+    ) -> Lease:
+        """A connection to `peer`, one that is open or a new one (`fresh`: surely a new one). Raises `Broken`.
+
+        Waits while the lane has all the connections that it may have, and while the rates that are set for `messages` and `recipients` want it.
         """
-        state = self.state(peer)
-        state.users += 1
+        site = self.site(peer)
+        while True:
+            lease = await site.enter(lane, messages=messages, recipients=recipients, fresh=fresh)
+            if lease.connection is not None or await self._connected(lease, fresh=fresh):
+                lease.line.chain = site.chained
+                return lease
+            messages = recipients = 0  # they were counted already
+
+    async def one_more(self, peer: Peer, lane: Lane) -> Lease | None:
+        """A further connection to a server that works, where it costs nobody a wait; None where it cannot be had."""
+        lease = self.site(peer).at_once(lane)
+        if lease is None:
+            return None
         try:
-            async with contextlib.AsyncExitStack() as stack:
-                if lane is Lane.BULK:
-                    await stack.enter_async_context(state.bulk_slots)
-                await stack.enter_async_context(state.slots)
-                connection = None if fresh else self._take(state)
-                if connection is None:
-                    connection = await self._dial(peer, state)
-                connection.chain = state.chained
-                try:
-                    yield connection
-                except BaseException:
-                    connection.abort()
-                    raise
-                self._give(state, connection)
-        finally:
-            state.users -= 1
+            if lease.connection is None and not await self._connected(lease, fresh=False):
+                return None
+        except Broken:
+            return None  # the pool has logged it, and whoever asked has a connection already
+        lease.line.chain = lease.site.chained
+        return lease
 
-    def _take(self, state: PeerState) -> Connection | None:
-        """The connection used last, if it is still good: the others get the rest that they need to be closed as idle."""
-        while state.idle:
-            connection, expiry = state.idle.pop()
-            expiry.cancel()
-            if connection.reusable:
-                return connection
-            connection.close()
-        return None
+    async def _connected(self, lease: Lease, *, fresh: bool) -> bool:
+        """Dial for a lease; False where the server is full, and the lease has to wait for one of the open connections. Raises `Broken`."""
+        site = lease.site
+        try:
+            lease.connection = await self._dial(site)
+        except Broken:
+            full = site.established > 0 and not fresh
+            if full:
+                site.learn_full()
+            lease.leave()
+            if not full:
+                raise
+            return False
+        except BaseException:
+            lease.leave()
+            raise
+        return True
 
-    def _give(self, state: PeerState, connection: Connection) -> None:
-        if not connection.reusable or time.monotonic() - connection.opened_at > OLDEST:
-            connection.close()
-            return
-        expiry = asyncio.get_running_loop().call_later(self._idle, self._expire, state, connection)
-        state.idle.append((connection, expiry))
-
-    def _expire(self, state: PeerState, connection: Connection) -> None:
-        state.idle = [entry for entry in state.idle if entry[0] is not connection]
-        connection.close()
-
-    async def _dial(self, peer: Peer, state: PeerState) -> Connection:
+    async def _dial(self, site: Site) -> Connection:
         """Connect, unless that failed a moment ago. Raises `Broken`."""
-        down = await self._worth_a_dial(state)
+        await self._worth_a_dial(site)
         self.dialled += 1
-        down.probe = asyncio.Event()
+        probing = site.circuit.state(time.monotonic()) == "unsure"
+        if probing:
+            site.probe = asyncio.Event()
         try:
-            connection = await self._open(peer, state)
+            connection = await self._open(site)
         except Broken as broken:
-            failures = down.failures + 1
-            pause = min(DOWN_FIRST * 2 ** min(failures - 1, 10), DOWN_LONGEST)
-            state.down = Down(until=time.monotonic() + pause, failures=failures, why=broken.reply)
-            if down.failures == 0:
-                journal.unavailable(f"next hop {peer}", str(broken.reply))
+            if not site.established:
+                if not site.circuit.failures:
+                    journal.unavailable(f"next hop {site.peer}", str(broken.reply))
+                site.circuit.failed(broken.reply, time.monotonic())
             raise
         finally:
-            down.probe.set()
-        if down.failures:
-            journal.available(f"next hop {peer}")
-        state.down = Down()
+            if probing and site.probe is not None:
+                site.probe.set()
+                site.probe = None
+        site.established += 1
+        if site.circuit.connected():
+            site.window.restart()
+            journal.available(f"next hop {site.peer}")
         return connection
 
-    async def _worth_a_dial(self, state: PeerState) -> Down:
-        """What is known of the server, where it may be dialled. Raises `Broken` where it is down.
+    async def _worth_a_dial(self, site: Site) -> None:
+        """Return where the server may be dialled. Raises `Broken` where it is down.
 
         One task sees whether a server is back: a silent one costs every dial half a minute, which is to keep one of our workers and not all.
         """
-        while (down := state.down).why is not None:
-            if time.monotonic() >= down.until:
-                if down.probe is None or (down.probe.is_set() and state.down is down):
-                    break
+        while (state := site.circuit.state(time.monotonic())) != "up":
+            if state == "unsure":
+                if site.probe is None:
+                    return
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(down.probe.wait(), PROBE_PATIENCE)
+                    await asyncio.wait_for(site.probe.wait(), PROBE_PATIENCE)
                     continue
-            raise Broken(Reply(down.why.code, down.why.detail, clean(f"{down.why.text} (not tried again so soon)")))
-        return down
+            why = site.circuit.why
+            assert why is not None
+            raise Broken(Reply(why.code, why.detail, clean(f"{why.text} (not tried again so soon)")))
 
-    async def _open(self, peer: Peer, state: PeerState) -> Connection:
-        if state.plain:
-            return await Connection.open(peer, self._manners, plain=True)
+    async def _open(self, site: Site) -> Connection:
+        if site.plain:
+            return await Connection.open(site.peer, self._manners, plain=True)
         try:
-            return await Connection.open(peer, self._manners)
+            return await Connection.open(site.peer, self._manners)
         except TlsFailed as failed:
             if self._manners.tls == "required":
                 raise
-            journal.unavailable(f"TLS of next hop {peer}", failed.reply.text)
-            state.learn_plain()
-            return await Connection.open(peer, self._manners, plain=True)
+            journal.unavailable(f"TLS of next hop {site.peer}", failed.reply.text)
+            site.learn_plain()
+            return await Connection.open(site.peer, self._manners, plain=True)
 
     def _forget(self) -> None:
         """Drop what is known of servers that nobody uses, oldest first, until a quarter is free."""
-        free = [peer for peer, state in self._states.items() if not state.users and not state.idle]
+        free = [peer for peer, site in self._sites.items() if site.unused]
         for peer in free[: MOST_PEERS // 4]:
-            del self._states[peer]
+            del self._sites[peer]
 
     async def close(self) -> None:
         """Close what is idle."""
-        for state in self._states.values():
-            for connection, expiry in state.idle:
-                expiry.cancel()
-                connection.close()
-            state.idle = []
+        for site in self._sites.values():
+            site.close()
         await asyncio.sleep(0)  # let the transports write their QUIT

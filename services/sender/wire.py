@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from services.sender.answers import Broken, clean, garbled
 from shared.messages import Recipient
@@ -22,6 +23,7 @@ MAX_LINES = 100
 _STATUS = re.compile(r"([245])\.(\d{1,3}\.\d{1,3})(?:\s+|$)")
 _LOCAL = re.compile(r"""(?:[^\s<>()\[\]\\,;:@"]+|"(?:[^"\\]|\\.)*")""")
 _DOMAIN = re.compile(r"(?:[A-Za-z0-9._-]+|\[[A-Za-z0-9.:-]+\])")
+_PLAIN = re.compile(r"(?:[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,128}@[A-Za-z0-9._-]{1,255}\n)+")
 _NOTIFY = frozenset(("NEVER", "SUCCESS", "FAILURE", "DELAY"))
 _MAX_PATH = 512
 
@@ -52,6 +54,20 @@ def parse_reply(lines: Sequence[bytes]) -> Reply:
     return Reply(code, detail, clean(" ".join(texts).strip()))
 
 
+@lru_cache(maxsize=1024)
+def one_line(line: bytes) -> Reply | None:
+    """The reply that a single line is, with or without its CR; None where it takes more to say: a line that is continued, or 421.
+
+    A next hop says the same to every recipient: an equal line is the same object, and costs nothing to read again. Raises `Broken`.
+    """
+    line = line.removesuffix(b"\r")
+    if len(line) > MAX_LINE:
+        raise Broken(garbled("reply too long"))
+    if not line_ends(line) or line.startswith(b"421"):
+        return None
+    return parse_reply((line,))
+
+
 def capabilities(lines: Sequence[bytes]) -> dict[str, str]:
     """What an EHLO or LHLO reply offers: keyword in upper case -> its parameters."""
     offers: dict[str, str] = {}
@@ -74,23 +90,22 @@ def sendable(address: str) -> bool:
     )
 
 
+def all_sendable(addresses: Sequence[str]) -> bool:
+    """Whether all of these are plain addresses, found out in one pass; where not, `sendable` tells which can be sent and which cannot."""
+    lines = "\n".join(addresses) + "\n"
+    return lines.count("\n") == len(addresses) and _PLAIN.fullmatch(lines) is not None
+
+
 def sendable_sender(address: str) -> bool:
     """As `sendable`; the null sender is fine."""
     return not address or sendable(address)
 
 
-def mail_command(
-    sender: str,
-    offers: Mapping[str, str],
-    *,
-    size: int,
-    eight_bit: bool,
-    utf8: bool,
-    envid: str | None,
-    ret: str | None,
-) -> bytes:
-    """MAIL with the parameters that the next hop understands."""
-    parts = [f"MAIL FROM:<{sender}>"]
+def mail_parameters(
+    offers: Mapping[str, str], *, size: int, eight_bit: bool, utf8: bool, envid: str | None, ret: str | None
+) -> str:
+    """What follows the address of MAIL: the parameters that the next hop understands, each behind a space."""
+    parts = [""]
     if "SIZE" in offers:
         parts.append(f"SIZE={size}")
     if eight_bit and "8BITMIME" in offers:
@@ -102,19 +117,32 @@ def mail_command(
             parts.append(f"RET={ret}")
         if envid and _token(envid):
             parts.append(f"ENVID={envid}")
-    return " ".join(parts).encode() + b"\r\n"
+    return " ".join(parts)
 
 
-def rcpt_command(recipient: Recipient, offers: Mapping[str, str]) -> bytes:
+def mail_command(sender: str, parameters: str) -> str:
+    """MAIL, with what `mail_parameters` gave."""
+    return f"MAIL FROM:<{sender}>{parameters}\r\n"
+
+
+def rcpt_commands(recipients: Sequence[Recipient], offers: Mapping[str, str]) -> str:
+    """RCPT for each."""
+    if "DSN" in offers and any(recipient.notify or recipient.orcpt for recipient in recipients):
+        return "".join([rcpt_command(recipient, offers) for recipient in recipients])
+    between = ">\r\nRCPT TO:<".join([recipient.address for recipient in recipients])
+    return f"RCPT TO:<{between}>\r\n"
+
+
+def rcpt_command(recipient: Recipient, offers: Mapping[str, str]) -> str:
     """RCPT with what RFC 3461 lets pass on, where the next hop understands it."""
     if "DSN" not in offers or not (recipient.notify or recipient.orcpt):
-        return f"RCPT TO:<{recipient.address}>\r\n".encode()
+        return f"RCPT TO:<{recipient.address}>\r\n"
     parts = [f"RCPT TO:<{recipient.address}>"]
     if recipient.notify and _NOTIFY.issuperset(recipient.notify):
         parts.append(f"NOTIFY={','.join(recipient.notify)}")
     if recipient.orcpt and _token(recipient.orcpt):
         parts.append(f"ORCPT={recipient.orcpt}")
-    return " ".join(parts).encode() + b"\r\n"
+    return " ".join(parts) + "\r\n"
 
 
 def _token(value: str) -> bool:
@@ -133,6 +161,9 @@ class Stuffer:
         """The chunk as it goes on the wire."""
         if not chunk:
             return b""
+        if chunk[:1] != b"." and b"\n." not in chunk:  # as with most messages
+            self._last = (self._last + chunk[-2:])[-2:]
+            return chunk
         # A chunk's first dot is at a line start when what came before it, with what the chunk brings, ends in CRLF.
         stuffed = (self._last + chunk).replace(b"\r\n.", b"\r\n..")[len(self._last) :]
         self._last = (self._last + chunk[-2:])[-2:]

@@ -7,13 +7,16 @@ from collections.abc import Callable
 
 import pytest
 
+from services.sender import pacing
 from services.sender import pool as pool_module
 from services.sender.connection import Manners, Peer
 from services.sender.pool import MOST_PEERS, Pool
+from shared.limits import Limits, LimitTable
 from shared.messages import Lane
 from tests.sender.making import CONTENT, codes, envelope, hops, towards
 from tests.support.sink import Sink
 
+LIMITS = LimitTable.parse("", default=Limits(connections=2))
 MANNERS = Manners(hostname="horo.example.test", timeout=5.0, tls="none", context=None)
 
 
@@ -55,26 +58,25 @@ async def test_p7_bulk_leaves_connections_to_express() -> None:
 
 async def test_an_unused_connection_is_closed_after_a_while() -> None:
     async with Sink() as sink:
-        pool = Pool(MANNERS, limit=2, idle=0.05)
+        pool = Pool(MANNERS, limits=LIMITS, idle=0.05)
         peer = Peer("smtp", "127.0.0.1", "127.0.0.1", sink.port)
-        async with pool.connection(peer, Lane.EXPRESS):
+        with await pool.lease(peer, Lane.EXPRESS):
             assert sink.open == 1
         await until(lambda: sink.open == 0, "the idle connection to be closed")
         assert sink.commands[-1] == "QUIT"
-        async with pool.connection(peer, Lane.EXPRESS) as connection:
-            assert connection.reusable
+        with await pool.lease(peer, Lane.EXPRESS) as lease:
+            assert lease.line.reusable
         await pool.close()
     assert sink.connections == 2
 
 
 async def test_a_connection_whose_use_failed_is_not_used_again() -> None:
     async with Sink() as sink:
-        pool = Pool(MANNERS, limit=2)
+        pool = Pool(MANNERS, limits=LIMITS)
         peer = Peer("smtp", "127.0.0.1", "127.0.0.1", sink.port)
-        with pytest.raises(ZeroDivisionError):
-            async with pool.connection(peer, Lane.EXPRESS):
-                raise ZeroDivisionError
-        async with pool.connection(peer, Lane.EXPRESS):
+        with pytest.raises(ZeroDivisionError), await pool.lease(peer, Lane.EXPRESS):
+            raise ZeroDivisionError
+        with await pool.lease(peer, Lane.EXPRESS):
             pass
         await pool.close()
     assert sink.connections == 2
@@ -87,7 +89,7 @@ async def test_f22_a_dead_next_hop_is_not_dialled_by_every_batch(monkeypatch: py
         for _ in range(20):
             assert codes(await made.deliver(towards(sink), envelope("ana@x.test"), CONTENT)) == [(451, "4.4.1")]
         assert made.pool.dialled == 1
-    monkeypatch.setattr(pool_module, "DOWN_FIRST", 0.0)
+    monkeypatch.setattr(pacing, "DOWN_FIRST", 0.0)
     async with hops() as made:  # the pause is over: it is dialled again, and found alive
         assert codes(await made.deliver(towards(sink), envelope("ana@x.test"), CONTENT)) == [(451, "4.4.1")]
         async with Sink(port=sink.port) as alive:
@@ -97,7 +99,7 @@ async def test_f22_a_dead_next_hop_is_not_dialled_by_every_batch(monkeypatch: py
 
 async def test_f22_one_task_sees_whether_a_silent_next_hop_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that takes connections and says nothing costs every dial a time-out: all workers must not pay it at once."""
-    monkeypatch.setattr(pool_module, "DOWN_FIRST", 0.0)
+    monkeypatch.setattr(pacing, "DOWN_FIRST", 0.0)
     monkeypatch.setattr(pool_module, "PROBE_PATIENCE", 0.05)
     async with Sink("hang-banner") as sink, hops(hop_timeout="1s") as made:
         await made.deliver(towards(sink), envelope("ana@x.test"), CONTENT)
@@ -111,7 +113,7 @@ async def test_f22_one_task_sees_whether_a_silent_next_hop_is_back(monkeypatch: 
 async def test_f22_those_who_wait_for_the_probe_go_on_when_the_next_hop_is_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool_module, "DOWN_FIRST", 0.0)
+    monkeypatch.setattr(pacing, "DOWN_FIRST", 0.0)
     async with Sink() as sink:
         pass
     async with hops(hop_timeout="5s") as made:
@@ -124,7 +126,7 @@ async def test_f22_those_who_wait_for_the_probe_go_on_when_the_next_hop_is_back(
 
 
 async def test_p10_servers_remembered_are_bounded() -> None:
-    pool = Pool(MANNERS, limit=2)
+    pool = Pool(MANNERS, limits=LIMITS)
     for number in range(MOST_PEERS + 10):
-        pool.state(Peer("smtp", f"mx{number}.test", "192.0.2.1", 25))
-    assert len(pool._states) <= MOST_PEERS
+        pool.site(Peer("smtp", f"mx{number}.test", "192.0.2.1", 25))
+    assert len(pool.snapshot()) <= MOST_PEERS

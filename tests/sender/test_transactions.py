@@ -163,7 +163,8 @@ async def test_a_sender_of_its_own_for_every_recipient(faults: list[str]) -> Non
     async with Sink(*faults) as sink:
         sent = await deliver(sink, *names, senders=senders)
     assert codes(sent) == [(250, "2.0.0")] * 20
-    assert [(copy.mail_from, copy.recipient) for copy in sink.copies] == list(zip(senders, names, strict=True))
+    copies = [(copy.mail_from, copy.recipient) for copy in sink.copies]
+    assert sorted(copies) == sorted(zip(senders, names, strict=True))
 
 
 async def test_a_chain_keeps_the_answers_before_and_after_a_refusal_apart() -> None:

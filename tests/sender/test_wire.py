@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 from services.sender.answers import MAX_TEXT, Broken, clean
 from services.sender.wire import (
     Stuffer,
+    all_sendable,
     capabilities,
     line_ends,
     mail_command,
+    mail_parameters,
+    one_line,
     parse_reply,
     rcpt_command,
+    rcpt_commands,
     sendable,
     sendable_sender,
 )
@@ -43,6 +47,15 @@ def test_replies(lines: list[bytes], code: int, status: str, text: str) -> None:
 def test_what_is_no_reply_line_breaks_the_conversation(line: bytes) -> None:
     with pytest.raises(Broken):
         line_ends(line)
+
+
+def test_an_equal_line_is_the_same_reply_and_what_needs_more_thought_is_none() -> None:
+    assert one_line(b"250 2.1.5 ok") == one_line(b"250 2.1.5 ok\r") == parse_reply([b"250 2.1.5 ok"])
+    assert one_line(b"250 2.1.5 ok\r") is one_line(b"250 2.1.5 ok\r")
+    assert one_line(b"250-more") is None
+    assert one_line(b"421 4.3.2 going away") is None
+    with pytest.raises(Broken):
+        one_line(b"250 " + b"x" * 5000)
 
 
 def test_lines_of_one_reply_must_agree() -> None:
@@ -97,29 +110,51 @@ def test_addresses_that_would_inject_are_never_sent(address: str) -> None:
 def test_whatever_passes_the_check_makes_exactly_one_command(local: str, domain: str) -> None:
     address = f"{local}@{domain}"
     if sendable(address):
-        command = rcpt_command(Recipient(address=address), {})
+        command = rcpt_command(Recipient(address=address), {}).encode()
         assert re.fullmatch(rb"RCPT TO:<[^\r\n\x00]+@[^\r\n<> ]+>\r\n", command)
 
 
 def test_parameters_are_sent_only_where_they_are_understood() -> None:
     offers = {"SIZE": "", "8BITMIME": "", "DSN": "", "SMTPUTF8": ""}
-    full = mail_command("a@x", offers, size=9, eight_bit=True, utf8=True, envid="QQ314", ret="HDRS")
-    assert full == b"MAIL FROM:<a@x> SIZE=9 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=QQ314\r\n"
-    assert mail_command("a@x", {}, size=9, eight_bit=True, utf8=False, envid="Q", ret="FULL") == b"MAIL FROM:<a@x>\r\n"
-    assert (
-        mail_command("", offers, size=9, eight_bit=False, utf8=False, envid=None, ret=None)
-        == b"MAIL FROM:<> SIZE=9\r\n"
-    )
+    full = mail_parameters(offers, size=9, eight_bit=True, utf8=True, envid="QQ314", ret="HDRS")
+    assert mail_command("a@x", full) == "MAIL FROM:<a@x> SIZE=9 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=QQ314\r\n"
+    assert mail_parameters({}, size=9, eight_bit=True, utf8=False, envid="Q", ret="FULL") == ""
+    bare = mail_parameters(offers, size=9, eight_bit=False, utf8=False, envid=None, ret=None)
+    assert mail_command("", bare) == "MAIL FROM:<> SIZE=9\r\n"
     recipient = Recipient(address="b@x", notify=("FAILURE", "DELAY"), orcpt="rfc822;b@x")
-    assert rcpt_command(recipient, offers) == b"RCPT TO:<b@x> NOTIFY=FAILURE,DELAY ORCPT=rfc822;b@x\r\n"
-    assert rcpt_command(recipient, {}) == b"RCPT TO:<b@x>\r\n"
+    assert rcpt_command(recipient, offers) == "RCPT TO:<b@x> NOTIFY=FAILURE,DELAY ORCPT=rfc822;b@x\r\n"
+    assert rcpt_command(recipient, {}) == "RCPT TO:<b@x>\r\n"
+
+
+def test_commands_of_many_recipients_are_those_of_each() -> None:
+    plain = [Recipient(address=f"u{number}@x") for number in range(3)]
+    with_dsn = [*plain, Recipient(address="b@x", notify=("NEVER",))]
+    for recipients in (plain, plain[:1], with_dsn):
+        for offers in ({}, {"DSN": ""}):
+            assert rcpt_commands(recipients, offers) == "".join(rcpt_command(each, offers) for each in recipients)
+
+
+_bits = st.sampled_from([*'aZ9@@..<> "\\\n\r\t\0;:,()[]', "x" * 128, "example.test", "я", "\u2028", "-_+!'"])
+
+
+@given(st.lists(st.lists(_bits, max_size=6).map("".join), min_size=1, max_size=4))
+def test_the_check_of_many_addresses_lets_nothing_pass_that_the_check_of_one_refuses(addresses: list[str]) -> None:
+    if all_sendable(addresses):
+        assert all(sendable(address) for address in addresses)
+
+
+def test_the_check_of_many_addresses_takes_plain_ones_and_leaves_the_rest_to_the_check_of_one() -> None:
+    assert all_sendable(["ana@example.test", "o'hara+x=y@x-y.test", "a.b@xn--e1aybc.test"])
+    assert not all_sendable(["ana@example.test", "жана@example.test"])
+    assert not all_sendable(["ana@example.test", "a@x.test\nRCPT TO:<evil@x.test>"])
+    assert not all_sendable(["ana@example.test\nb@x.test"])
 
 
 @pytest.mark.parametrize("value", ["a b", "a\r\nDATA", "жаба", "x" * 600, "a\0"])
 def test_dsn_values_that_would_inject_are_left_out(value: str) -> None:
-    assert b"ENVID" not in mail_command("", {"DSN": ""}, size=1, eight_bit=False, utf8=False, envid=value, ret=value)
+    assert "ENVID" not in mail_parameters({"DSN": ""}, size=1, eight_bit=False, utf8=False, envid=value, ret=value)
     command = rcpt_command(Recipient(address="b@x", notify=(value,), orcpt=value), {"DSN": ""})
-    assert command.rstrip() == b"RCPT TO:<b@x>"
+    assert command.rstrip() == "RCPT TO:<b@x>"
 
 
 _pieces = st.lists(st.sampled_from([b"\r\n", b".", b"..", b"a", b"\r\n.", b"\r\n.\r\n", b"x\r\n", b"\r"]), max_size=20)
