@@ -10,16 +10,18 @@ A cell that a spreadsheet would take for a formula (`=cmd|…`) is written with 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from operator import itemgetter
 
-from shared.directory import DirectoryError, NewMember
-from shared.directory.rules import member, shown
+from shared.directory import DirectoryError
+from shared.directory.rules import Prepared, prepare, shown
 from shared.groups import Member
 
 MAX_LINE = 4096
 """Octets of a line; an address and a name are far shorter."""
 MAX_ERRORS = 20
 """Errors that are told one by one; the others are counted."""
+_TOO_LONG = b" " * (MAX_LINE + 1)
 PAGE = 1000
 COLUMNS = ("address", "name", "paused", "own_copies")
 HEADER = ",".join(COLUMNS).encode() + b"\r\n"
@@ -35,6 +37,8 @@ _WORDS: dict[str, bool | None] = {
 _FORMULA = "=+-@\t\r'"
 _NAMED = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|[^"<>]*?)\s*<([^<>]*)>\s*""")
 _ESCAPED = re.compile(r"\\(.)")
+_MARK = re.compile(r"""["'<]""")
+"""What makes a row other than fields with separators between."""
 
 
 class CsvErrors(DirectoryError):
@@ -55,8 +59,8 @@ class _Wrong(Exception):
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
-async def read_members(source: AsyncIterator[bytes], *, domain: str) -> AsyncIterator[Sequence[NewMember]]:
-    """The members of a CSV file that comes as chunks of bytes, in pages, for `Registry.import_members`.
+async def read_members(source: AsyncIterator[bytes], *, domain: str) -> AsyncIterator[Sequence[Prepared]]:
+    """The members of a CSV file that comes as chunks of bytes, checked, in pages, for `Registry.import_members`.
 
     `domain` is the group's, for bare names. Raises `CsvErrors` at the end of a file that has errors; no page follows the first error.
     """
@@ -64,12 +68,10 @@ async def read_members(source: AsyncIterator[bytes], *, domain: str) -> AsyncIte
     lines = _Lines()
     async for chunk in source:
         for start in range(0, len(chunk), 65536):
-            for number, line in lines.feed(chunk[start : start + 65536]):
-                reader.take(number, line)
+            reader.take(*lines.feed(chunk[start : start + 65536]))
             if len(reader.page) >= PAGE:
                 yield reader.turn()
-    for number, line in lines.end():
-        reader.take(number, line)
+    reader.take(*lines.end())
     if reader.total:
         raise CsvErrors(reader.errors, reader.total)
     if reader.page:
@@ -77,90 +79,76 @@ async def read_members(source: AsyncIterator[bytes], *, domain: str) -> AsyncIte
 
 
 class _Lines:
-    """Cuts chunks into numbered lines; None stands for one that is too long, of which no more than the limit is ever kept."""
+    """Cuts chunks into lines, without their LF; of one that is too long no more is ever kept than shows that it is."""
 
     def __init__(self) -> None:
         self._rest = b""
-        self._number = 0
+        self._number = 1
         self._skipping = False
 
-    def feed(self, chunk: bytes) -> Iterator[tuple[int, bytes | None]]:
-        """The lines that are complete now."""
+    def feed(self, chunk: bytes) -> tuple[int, list[bytes]]:
+        """The number of the first line that is complete now, and these lines."""
         *whole, self._rest = (self._rest + chunk).split(b"\n")
-        for line in whole:
-            yield from self._one(line)
+        if whole and self._skipping:
+            whole[0] = _TOO_LONG
+            self._skipping = False
         if len(self._rest) > MAX_LINE:
             self._rest = b""
             self._skipping = True
+        first = self._number
+        self._number += len(whole)
+        return first, whole
 
-    def end(self) -> Iterator[tuple[int, bytes | None]]:
+    def end(self) -> tuple[int, list[bytes]]:
         """The last line, where no line ending follows it."""
-        if self._rest or self._skipping:
-            yield from self._one(self._rest)
-
-    def _one(self, line: bytes) -> Iterator[tuple[int, bytes | None]]:
-        self._number += 1
-        long = self._skipping or len(line) > MAX_LINE
-        self._skipping = False
-        yield self._number, None if long else line.removesuffix(b"\r")
+        return self._number, [_TOO_LONG] if self._skipping else [self._rest] if self._rest else []
 
 
 class _Reader:
     """Lines to members. The first line with something in it decides about the header and the separator."""
 
     def __init__(self, domain: str) -> None:
-        self.page: list[NewMember] = []
+        self.page: list[Prepared] = []
         self.errors: list[tuple[int, str]] = []
         self.total = 0
         self._domain = domain
-        self._columns: Sequence[str] | None = None
+        self._columns: Sequence[str] = ()
         self._separator = ","
+        self._pick: Callable[[Sequence[str]], tuple[str, str, str, str]] = itemgetter(0, 1, 2, 3)
 
-    def turn(self) -> list[NewMember]:
+    def turn(self) -> list[Prepared]:
         """The page that is full, and a new one begun."""
         page, self.page = self.page, []
         return page
 
-    def take(self, number: int, line: bytes | None) -> None:
-        """Read one line, or note what is wrong with it."""
-        try:
-            new = self._read(self._text(number, line))
-            if new is not None:
-                member(new, self._domain)  # for its errors, while the number of the line is known
-                if not self.total:
+    def take(self, first: int, lines: Iterable[bytes]) -> None:
+        """Read lines, the first of which has the number `first`, or note what is wrong with them."""
+        for number, line in enumerate(lines, first):
+            try:
+                new = self._read(_text(number, line))
+                if new is not None and not self.total:
                     self.page.append(new)
-        except (_Wrong, DirectoryError) as error:
-            self.total += 1
-            self.page.clear()
-            if len(self.errors) < MAX_ERRORS:
-                self.errors.append((number, str(error)))
+            except (_Wrong, DirectoryError) as error:
+                self.total += 1
+                self.page.clear()
+                if len(self.errors) < MAX_ERRORS:
+                    self.errors.append((number, str(error)))
 
-    def _text(self, number: int, line: bytes | None) -> str:
-        if line is None:
-            raise _Wrong(f"longer than {MAX_LINE} octets")
-        if number == 1:
-            if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise _Wrong("this is UTF-16: save the file as “CSV UTF-8”")
-            line = line.removeprefix(b"\xef\xbb\xbf")
-        if b"\0" in line:
-            raise _Wrong("a NUL character")
-        try:
-            return line.decode()
-        except UnicodeDecodeError as error:
-            raise _Wrong("not UTF-8: save the file as “CSV UTF-8”") from error
-
-    def _read(self, text: str) -> NewMember | None:
+    def _read(self, text: str) -> Prepared | None:
+        marked = _MARK.search(text) is not None
+        if not marked and self._columns:
+            return self._record(text.split(self._separator)) if text and not text.isspace() else None
         if not text.strip():
             return None
         named = _named(text)
-        if self._columns is None:
+        if not self._columns:
             self._separator = "," if named else _separator(text)
             titles = None if named else self._header(_cells(text, self._separator))
-            self._columns = titles or COLUMNS
+            self._have(titles or COLUMNS)
             if titles:
                 return None
         if named:
-            return named
+            return prepare(*named, None, None, self._domain)
         return self._record([_plain(cell) for cell in _cells(text, self._separator)])
 
     def _header(self, cells: Sequence[str]) -> Sequence[str] | None:
@@ -173,29 +161,51 @@ class _Reader:
                 raise _Wrong(f"the column {shown(cell)} is unknown or twice there; columns are {', '.join(COLUMNS)}")
         return found
 
-    def _record(self, cells: Sequence[str]) -> NewMember:
-        columns = self._columns or COLUMNS
-        if len(cells) > len(columns) and any(cell.strip() for cell in cells[len(columns) :]):
-            raise _Wrong(f"{len(cells)} fields, at most {len(columns)} are known: {', '.join(columns)}")
-        values = dict(zip(columns, (cell.strip() for cell in cells), strict=False))
-        address, name = values.get("address", ""), values.get("name", "")
-        if named := _named(address):
-            address, name = named.address, name or named.name
+    def _have(self, columns: Sequence[str]) -> None:
+        """These are the file's columns: one that it does not have is picked from beyond its cells, where nothing is."""
+        self._columns = columns
+        self._pick = itemgetter(*(columns.index(name) if name in columns else len(columns) for name in COLUMNS))
+
+    def _record(self, cells: list[str]) -> Prepared:
+        known = len(self._columns)
+        if len(cells) > known:
+            if any(cell.strip() for cell in cells[known:]):
+                raise _Wrong(f"{len(cells)} fields, at most {known} are known: {', '.join(self._columns)}")
+            del cells[known:]
+        address, name, paused, own_copies = self._pick([*cells, "", "", "", ""])
+        address, name = address.strip(), name.strip()
+        if "<" in address and (named := _named(address)):
+            address, name = named[0], name or named[1]
         if not address:
             raise _Wrong("no address")
-        paused, own_copies = (_word(column, values.get(column, "")) for column in ("paused", "own_copies"))
-        return NewMember(address=address, name=name, paused=paused, own_copies=own_copies)
+        return prepare(address, name, _word("paused", paused), _word("own_copies", own_copies), self._domain)
 
 
-def _named(text: str) -> NewMember | None:
-    """`Name <address>`, with the name in quotes or not."""
+def _text(number: int, line: bytes) -> str:
+    """A line without its line ending."""
+    if len(line) > MAX_LINE:
+        raise _Wrong(f"longer than {MAX_LINE} octets")
+    if number == 1:
+        if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise _Wrong("this is UTF-16: save the file as “CSV UTF-8”")
+        line = line.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in line:
+        raise _Wrong("a NUL character")
+    try:
+        return line.removesuffix(b"\r").decode()
+    except UnicodeDecodeError as error:
+        raise _Wrong("not UTF-8: save the file as “CSV UTF-8”") from error
+
+
+def _named(text: str) -> tuple[str, str] | None:
+    """(address, name) of `Name <address>`, with the name in quotes or not."""
     match = _NAMED.fullmatch(text)
     if match is None or ("@" in match[1] and not match[1].startswith('"')):
         return None
     name = match[1].strip()
     if name.startswith('"'):
         name = _ESCAPED.sub(r"\1", name[1:-1])
-    return NewMember(address=match[2].strip(), name=name.strip())
+    return match[2].strip(), name.strip()
 
 
 def _separator(text: str) -> str:
@@ -251,7 +261,7 @@ def _cell(text: str, start: int, separator: str) -> tuple[str, int]:
 
 def _word(column: str, text: str) -> bool | None:
     try:
-        return _WORDS[text.casefold()]
+        return _WORDS[text.strip().casefold()] if text else None
     except KeyError:
         raise _Wrong(f"{column}: {shown(text)} is neither on nor off") from None
 

@@ -6,15 +6,27 @@ All errors are `DirectoryError`s that name the value and say what would do.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from shared.address import AddressError, check_group_name, domain_key, key, parse, split_role
+from shared.address import (
+    MAX_LOCAL,
+    MAX_PATH,
+    AddressError,
+    check_group_name,
+    domain_key,
+    key,
+    parse,
+    split_role,
+)
 from shared.directory import Conflict, DirectoryError, NewMember
 from shared.groups import BounceState, Domain, Settings, slot
+from shared.idn import to_ascii
 
 MAX_OWNERS = 100
 MAX_NEST_FROM = 1000
@@ -27,21 +39,18 @@ _FORBIDDEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode categories that no value has: controls (CR, LF, NUL, NEL), lone surrogates, line and paragraph separators."""
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """What turns the direction of the text after it, and so what a reader sees."""
+_PLAIN = re.compile(r"[a-zA-Z0-9_-]+(?:\.[a-zA-Z0-9_-]+)*")
 _WORDS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 _TYPES: Mapping[str, Any] = get_type_hints(Settings)
 _BOUNCE: tuple[str, ...] = get_args(BounceState)
 
 
-class Prepared(msgspec.Struct, frozen=True):
+class Prepared(NewMember, frozen=True):
     """A member checked and ready for SQL. `base` is the group that the address would be, were there one: `board+x@` is `board@`."""
 
-    address: str
     key: str
     slot: int
-    name: str
     search: str
-    paused: bool | None
-    own_copies: bool | None
     base: str
 
 
@@ -83,17 +92,57 @@ def member_key(text: str, domain: str) -> str:
 
 
 def member(new: NewMember, domain: str) -> Prepared:
-    """A member checked: a bare name is one of the group's own `domain`."""
-    try:
-        address = str(parse(new.address, default_domain=domain))
-    except AddressError as error:
-        raise DirectoryError(f"{shown(new.address)} is no member's address: {error}") from error
-    made = key(address)
+    """A member checked: a bare name is one of the group's own `domain`. One that was checked before is not checked again."""
+    if isinstance(new, Prepared):
+        return new
+    return prepare(new.address, new.name, new.paused, new.own_copies, domain)
+
+
+def prepare(text: str, name: str, paused: bool | None, own_copies: bool | None, domain: str) -> Prepared:
+    """The member that `member` gives for these values."""
+    plain = _plain_address(text)
+    address = plain or _member_address(text, domain)
+    made = plain.lower() or key(address)
     role, base, _ = split_role(made)
-    name = member_name(new.name)
+    name = member_name(name) if name else ""
     return Prepared(
-        address, made, slot(made), name, name.casefold(), new.paused, new.own_copies, base if role == "group" else ""
+        made,
+        slot(made),
+        name.casefold(),
+        base if role == "group" else "",
+        address=address,
+        name=name,
+        paused=paused,
+        own_copies=own_copies,
     )
+
+
+def _member_address(text: str, domain: str) -> str:
+    try:
+        return str(parse(text, default_domain=domain))
+    except AddressError as error:
+        raise DirectoryError(f"{shown(text)} is no member's address: {error}") from error
+
+
+def _plain_address(text: str) -> str:
+    """What `parse` makes of an address of letters, digits, dots, hyphens and underscores, as nearly all are; "" for what it has to look at.
+
+    A million members are imported in half the time so.
+    """
+    local, at, host = text.rpartition("@")
+    if not at or len(local) > MAX_LOCAL or len(text) > MAX_PATH - 2 or not _PLAIN.fullmatch(local):
+        return ""
+    name = _known_domain(host)
+    return f"{local}@{name}" if name else ""
+
+
+@lru_cache(maxsize=4096)
+def _known_domain(host: str) -> str:
+    """A domain in its one form; "" for what is none, or has other letters than ASCII."""
+    try:
+        return to_ascii(host) if host.isascii() else ""
+    except AddressError:
+        return ""
 
 
 def members(new: Iterable[NewMember], domain: str) -> list[Prepared]:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.address import AddressError, key, parse
+from shared.address import AddressError, key, parse, split_role
 from shared.directory import DirectoryError, NewMember
 from shared.directory.csvfile import HEADER, MAX_LINE, PAGE, CsvErrors, read_members, write_members
-from shared.directory.rules import member_name
-from shared.groups import Member
+from shared.directory.rules import Prepared, member, member_name
+from shared.groups import Member, slot
 
 DOMAIN = "example.test"
 
@@ -23,15 +23,15 @@ async def chunks(data: bytes, size: int) -> AsyncIterator[bytes]:
         yield data[start : start + size]
 
 
-async def _read(data: bytes, size: int) -> list[NewMember]:
-    found: list[NewMember] = []
+async def _read(data: bytes, size: int) -> list[Prepared]:
+    found: list[Prepared] = []
     async for page in read_members(chunks(data, size), domain=DOMAIN):
         assert len(page) > 0
         found.extend(page)
     return found
 
 
-def read(data: bytes | str, size: int = 65536) -> list[NewMember]:
+def read(data: bytes | str, size: int = 65536) -> list[Prepared]:
     return asyncio.run(_read(data.encode() if isinstance(data, str) else data, size))
 
 
@@ -69,13 +69,20 @@ GOOD = [
     ("'=ana@x.test,'+name\n", [NewMember(address="=ana@x.test", name="+name")]),
     ("ana@x.test,name,,,,\n", [NewMember(address="ana@x.test", name="name")]),
     ("name\n", [NewMember(address="name")]),
+    (
+        "name,address\nAna,ana@x.test\nonly a name,\tana@x.test \n",
+        [NewMember(address="ana@x.test", name="Ana"), NewMember(address="ana@x.test", name="only a name")],
+    ),
+    ("address\nana@x.test,  ,\n\t\n", [ANA]),
+    ("own_copies;address\n;ana@x.test\nYES ; Ana@X.TEST\n", [ANA, NewMember(address="Ana@x.test", own_copies=True)]),
+    ("O'Brien <ana@x.test>\nana@x.test,O'Brien\n", [NewMember(address="ana@x.test", name="O'Brien")] * 2),
 ]
 
 
 @pytest.mark.parametrize("size", [1, 7, 65536])
 @pytest.mark.parametrize(("text", "wanted"), GOOD, ids=range(len(GOOD)))
 def test_what_is_read(text: str, wanted: list[NewMember], size: int) -> None:
-    assert read(text, size) == wanted
+    assert read(text, size) == [member(new, DOMAIN) for new in wanted]
 
 
 BAD = [
@@ -94,6 +101,9 @@ BAD = [
     (b"address,colour\nana@x.test,red\n", [1], "colour"),
     (b"address,email\nana@x.test,red\n", [1], "twice"),
     (b"ana@x.test\rboris@x.test\r", [1], "control"),
+    (b"ok@x.test\n,\nok@x.test,,,,x\n", [2, 3], "no address"),
+    (b"ok@x.test\nana@x..test\n@x.test\nana@[127.0.0.1]\nana@1.2.3.4\n", [2, 3, 4, 5], "no domain name"),
+    (b"ok@x.test\n" + b"a" * 65 + b"@x.test\na@" + b"x." * 130 + b"test\n", [2, 3], "longer than 64"),
 ]
 
 
@@ -179,8 +189,35 @@ MEMBERS = st.builds(
 def test_what_is_written_is_read_again(members: list[Member], size: int) -> None:
     found = read(HEADER + write_members(members), size)
     assert found == [
-        NewMember(address=one.address, name=one.name, paused=one.paused, own_copies=one.own_copies) for one in members
+        member(NewMember(address=one.address, name=one.name, paused=one.paused, own_copies=one.own_copies), DOMAIN)
+        for one in members
     ]
+
+
+PARTS = st.text("abZ09._-@ \u00e9\u0430=+\"'<>[]%!", max_size=70)
+
+
+@given(
+    st.one_of(
+        PARTS,
+        st.builds(
+            "{}@{}".format, PARTS, st.sampled_from(["x.test", "X.Test", "пример.test", "x", "-x.test", "1.2.3.4"])
+        ),
+    )
+)
+def test_the_short_way_to_an_address_ends_where_the_long_one_does(text: str) -> None:
+    """What is recognised at a glance is what the grammar makes of it; what the grammar refuses is refused in its words."""
+    try:
+        wanted = parse(text, default_domain=DOMAIN)
+    except AddressError as error:
+        with pytest.raises(DirectoryError) as caught:
+            member(NewMember(address=text), DOMAIN)
+        assert str(error) in str(caught.value)
+        return
+    made = member(NewMember(address=text), DOMAIN)
+    assert (made.address, made.key, made.slot) == (str(wanted), wanted.key, slot(wanted.key))
+    role, base, _ = split_role(wanted.key)
+    assert made.base == (base if role == "group" else "")
 
 
 def _noise() -> Iterator[st.SearchStrategy[bytes]]:
