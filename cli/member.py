@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import secrets
+import stat
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from cyclopts import App, Parameter
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli import access
 from cli.group import member_state
-from cli.output import CommandError, Exit, Json, Limit, errors, print_json, print_table, say
+from cli.output import CommandError, Exit, Json, Limit, print_json, print_table, say
+from cli.progress import meter
 from shared.directory import NewMember
 
 app = App(name="member", help="Members of a group: add, remove, list, pause, import, export.")
@@ -129,19 +132,21 @@ async def import_(group: str, file: File, /, *, replace: Flag = False, json: Jso
     """
     from shared.directory.csvfile import CsvErrors, read_members
 
-    with _opened(file) as stream, _progress(hidden=json) as bar:
-        task = bar.add_task(f"members of {group}", total=None)
+    with _opened(file) as stream:
+        total = None if json else await asyncio.to_thread(_lines, stream)
+        with meter(f"members of {group}", total=total, hidden=json) as progress:
 
-        async def pages() -> AsyncIterator[Sequence[NewMember]]:
-            async for page in read_members(_chunks(stream), domain=group.rpartition("@")[2]):
-                bar.advance(task, len(page))
-                yield page
+            async def pages() -> AsyncIterator[Sequence[NewMember]]:
+                async for page in read_members(_chunks(stream), domain=group.rpartition("@")[2]):
+                    yield page
+                    progress.advance(len(page))
+                progress.finish("writing them")
 
-        async with access.registry() as registry:
-            try:
-                done = await registry.import_members(group, pages(), replace=replace)
-            except CsvErrors as error:
-                raise CommandError(f"{file}: {error}", Exit.USAGE) from error
+            async with access.registry() as registry:
+                try:
+                    done = await registry.import_members(group, pages(), replace=replace)
+                except CsvErrors as error:
+                    raise CommandError(f"{file}: {error}", Exit.USAGE) from error
     if json:
         print_json(done)
         return
@@ -178,14 +183,15 @@ async def export(group: str, file: File = Path("-"), /, *, json: Json = False) -
     )
 
 
-def _progress(*, hidden: bool) -> Progress:
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TextColumn("{task.completed:,.0f}"),
-        TimeElapsedColumn(),
-    )
-    return Progress(*columns, console=errors, disable=hidden or not sys.stderr.isatty(), transient=True)
+def _lines(stream: BinaryIO) -> int | None:
+    """About how many rows are in a file: its line ends. None for what cannot be read twice."""
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return None
+    start, found = stream.tell(), 0
+    while chunk := stream.read(1 << 20):
+        found += chunk.count(b"\n")
+    stream.seek(start)
+    return found
 
 
 async def _chunks(stream: BinaryIO) -> AsyncIterator[bytes]:
@@ -208,14 +214,38 @@ def _opened(file: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def _made(file: Path) -> Iterator[BinaryIO]:
-    """The file to write; standard output for "-"."""
+    """The file to write; standard output for "-".
+
+    A file appears under its name when it is whole: who reads it meanwhile, or after an export that broke off, has the one that was there before.
+    """
     if str(file) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
     try:
-        stream = file.open("wb")
+        target = file.resolve()
+        if target.exists() and not target.is_file():  # a pipe, a device: written, not replaced
+            with target.open("wb") as stream:
+                yield stream
+            return
+        with _replaced(target) as stream:
+            yield stream
     except OSError as error:
         raise CommandError(f"cannot write {file}: {error.strerror}", Exit.USAGE) from error
-    with stream:
-        yield stream
+
+
+@contextlib.contextmanager
+def _replaced(target: Path) -> Iterator[BinaryIO]:
+    """A new file beside `target`, with its permissions, which takes its place when the block ends well."""
+    made = target.with_name(f".horo-{secrets.token_hex(8)}.part")
+    try:
+        with made.open("xb") as stream:
+            if target.exists():
+                os.fchmod(stream.fileno(), stat.S_IMODE(target.stat().st_mode))
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        made.replace(target)
+    except BaseException:
+        made.unlink(missing_ok=True)
+        raise

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from shared.directory import csvfile
+from shared.groups import Member
 from tests.cli.conftest import Done, Horo
 
 GROUP = "office@example.test"
@@ -82,3 +88,37 @@ def test_standard_input_and_output_by_a_dash(process: Callable[..., Done]) -> No
 def test_a_file_that_cannot_be_written_is_told(horo: Horo) -> None:
     done = horo("member", "export", GROUP, "/proc/nowhere/members.csv")
     assert (done.status, "cannot write" in done.err) == (2, True)
+
+
+def test_an_export_replaces_the_file_when_it_is_whole(
+    horo: Horo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lists" / "members.csv"
+    path.parent.mkdir()
+    path.write_text("what was there")
+    path.chmod(0o640)
+
+    def full(members: Sequence[Member]) -> bytes:
+        assert path.read_text() == "what was there"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(csvfile, "write_members", full)
+        done = horo("member", "export", GROUP, str(path))
+    assert (done.status, "No space left" in done.err) == (2, True)
+    assert (path.read_text(), list(path.parent.iterdir())) == ("what was there", [path])
+    assert horo("member", "export", GROUP, str(path)).status == 0
+    assert "ana@example.test" in path.read_text()
+    assert (list(path.parent.iterdir()), stat.S_IMODE(path.stat().st_mode)) == ([path], 0o640)
+
+
+def test_an_export_to_a_link_or_a_pipe_writes_where_it_leads(horo: Horo, tmp_path: Path) -> None:
+    path, link, pipe = tmp_path / "members.csv", tmp_path / "link.csv", tmp_path / "pipe"
+    link.symlink_to(path)
+    assert horo("member", "export", GROUP, str(link)).status == 0
+    assert link.is_symlink()
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE) as reader:
+        assert horo("member", "export", GROUP, str(pipe)).status == 0
+        assert reader.communicate(timeout=30)[0] == path.read_bytes()
+    assert pipe.is_fifo()
