@@ -93,6 +93,10 @@ class Worker:
         """The next message, or None once stopped or when the consumer is to be left. Raises what the consumer raised."""
         if self._leaving.is_set():
             return None
+        if (
+            incoming := consumer.ready()
+        ) is not None:  # without the tasks of a wait, which cost more than many a handler
+            return incoming
         getting = asyncio.ensure_future(consumer.get())
         leaving = asyncio.ensure_future(self._leaving.wait())
         try:

@@ -87,6 +87,9 @@ class Consumer(Protocol):
     async def get(self) -> Incoming:
         """The next message; waits for one. Survives a broker restart."""
 
+    def ready(self) -> Incoming | None:
+        """The next message if one has arrived, without waiting."""
+
 
 class EventStream(Protocol):
     """Events as they come, each (routing key, JSON bytes)."""

@@ -106,6 +106,18 @@ class Feed:
             self._wake.set()
         return held
 
+    def ready(self) -> Held | None:
+        """The next message that has arrived."""
+        if self._local.empty():
+            return None
+        held = self._local.get_nowait()
+        if isinstance(held, BusUnusable):
+            self._local.put_nowait(held)
+            return None
+        if self._hungry():
+            self._wake.set()
+        return held
+
     async def run(self) -> None:
         """Take messages until stopped. Never cancelled: a take that is under way must be known when it ends."""
         while not self._stopping:

@@ -118,14 +118,19 @@ class Whole:
         """Whether one of its parts is not ended."""
         return self._open > 0
 
-    async def end(self, part: Part, *, done: bool) -> None:
-        """A part is done, or is for somebody else. A part that was ended before stays as it was."""
-        if part.ended:
-            return
+    def ends_with(self, part: Part) -> bool:
+        """Whether all the other parts are ended."""
+        return self._open == 1 and not part.ended
+
+    def note(self, part: Part, *, done: bool) -> None:
+        """A part is done, or is for somebody else."""
         part.ended, part.done = True, done
         self._open -= 1
-        if not self._open:
-            await self._finish()
+
+    async def end(self, part: Part, *, done: bool) -> None:
+        """The last part is ended, and with it the message."""
+        self.note(part, done=done)
+        await self._finish()
 
     async def give_back(self) -> None:
         """All parts that are not ended are for somebody else."""
@@ -203,6 +208,9 @@ class Delivered:
     async def _end(self, *, done: bool) -> None:
         if self._part.ended or not self._part.whole.fresh:
             return
+        if not self._part.whole.ends_with(self._part):
+            self._part.whole.note(self._part, done=done)
+            return
         task = asyncio.current_task()
         before = task.cancelling() if task else 0
         try:
@@ -235,6 +243,14 @@ class Subscription:
             part = await self._arrived.get()
             if part.whole.fresh:
                 return part
+
+    def ready(self) -> Part | None:
+        """The next message that has arrived, if its channel lives."""
+        while not self._arrived.empty():
+            part = self._arrived.get_nowait()
+            if part.whole.fresh:
+                return part
+        return None
 
     async def give_back(self) -> None:
         """Of bundles that are partly done, give back the rest alone. All else that is not ended goes back when the channel closes."""
@@ -335,6 +351,11 @@ class WorkConsumer:
     async def get(self) -> Delivered:
         """The next message; waits for one, over any number of broker restarts."""
         return Delivered(await self._subscription.get(), self._queue, self._park)
+
+    def ready(self) -> Delivered | None:
+        """The next message that has arrived."""
+        part = self._subscription.ready()
+        return None if part is None else Delivered(part, self._queue, self._park)
 
 
 class EventFeed:

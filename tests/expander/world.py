@@ -22,7 +22,7 @@ from shared.database import migrate
 from shared.database.engine import open_engine
 from shared.directory import DirectoryUnavailable
 from shared.identity import new_id
-from shared.ledger import Opened, PostRecord, TargetRecord
+from shared.ledger import Claim, Opened, PostRecord, TargetRecord
 from shared.ledger.open import open_ledger
 from shared.ledger.store import SqlLedger
 from shared.messages import (
@@ -84,6 +84,9 @@ class _Consumer:
 
     async def get(self) -> Taken:
         return await self._bus.take(self._queue)
+
+    def ready(self) -> Taken | None:
+        return None
 
 
 class QueueBus(MemoryBus):
@@ -153,9 +156,9 @@ class Book:
         await self.real.set_target(post_id, group, verdict)
         await self.late()
 
-    async def record(self, post_id: str, group: str, fates: Sequence[Fate]) -> None:
+    async def record(self, claim: Claim, group: str, fates: Sequence[Fate]) -> None:
         await self.fault()
-        await self.real.record(post_id, group, fates)
+        await self.real.record(claim, group, fates)
         await self.late()
 
     def __getattr__(self, name: str) -> Any:

@@ -45,6 +45,9 @@ class MemoryConsumer:
     async def get(self) -> MemoryIncoming:
         return await self._queue.get()
 
+    def ready(self) -> MemoryIncoming | None:
+        return None if self._queue.empty() else self._queue.get_nowait()
+
 
 class MemoryBus:
     """Queues and events in lists. `refuse` makes the next publishes and emits fail."""

@@ -82,6 +82,15 @@ class Bus:
             raise found
         return found
 
+    def ready(self) -> Message | None:
+        if self.waiting.empty():
+            return None
+        found = self.waiting.get_nowait()
+        if isinstance(found, BaseException):
+            self.waiting.put_nowait(found)  # for who waits
+            return None
+        return found
+
     async def publish(self, message: Outgoing, *, timeout: float = 30.0) -> None:
         self.publishing.set()
         if self.trouble:
