@@ -312,13 +312,10 @@ class Reporter:
             journal.untold(message.post_id, group=message.group, recipient=fate.address, reply=dsn.reply(fate), why=why)
 
     async def _emit(self, *happened: events.Event) -> None:
-        """Emit events; done when all are durable. Raises the first trouble, once those in flight have ended."""
+        """Emit events; done when all are durable."""
         for start in range(0, len(happened), EVENTS_AT_ONCE):
             page = happened[start : start + EVENTS_AT_ONCE]
-            emitting = (self._bus.emit(events.routing_key(event), events.encode(event)) for event in page)
-            for trouble in await asyncio.gather(*emitting, return_exceptions=True):
-                if trouble is not None:
-                    raise trouble
+            await self._bus.emit_all([(events.routing_key(event), events.encode(event)) for event in page])
             for event in page:
                 journal.emitted(events.routing_key(event))
 

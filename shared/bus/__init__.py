@@ -123,6 +123,9 @@ class Bus(Protocol):
     async def emit(self, routing_key: str, payload: bytes) -> None:
         """Publish an event to the topic exchange `events`; durable when it returns, kept only where somebody has bound a queue."""
 
+    async def emit_all(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Publish events, each (routing key, payload), in one group of confirms; raises `BusUnavailable` if any is not durable."""
+
     def events(self, pattern: str = "#") -> AbstractAsyncContextManager[EventStream]:
         """Events whose routing key matches `pattern` (AMQP topic rules), from now on."""
 

@@ -268,9 +268,15 @@ class Embedded:
 
     async def emit(self, routing_key: str, payload: bytes) -> None:
         """Keep an event for the subscribers of any process."""
-        _bounded(payload)
-        routing_key.encode()  # a routing key that is no text fails here, and not in the transaction that it shares with others
-        await self._within(30.0, lambda connection: file.add_event(connection, routing_key, payload), touches=(EVENTS,))
+        await self.emit_all(((routing_key, payload),))
+
+    async def emit_all(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Keep events for the subscribers of any process."""
+        for routing_key, payload in events:
+            _bounded(payload)
+            routing_key.encode()  # a routing key that is no text fails here, and not in the transaction that it shares with others
+        if events:
+            await self._within(30.0, lambda connection: file.add_events(connection, events), touches=(EVENTS,))
 
     @contextlib.asynccontextmanager
     async def events(self, pattern: str = "#") -> AsyncIterator[EventStream]:

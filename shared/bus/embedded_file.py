@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -210,16 +210,15 @@ def touch_canary(connection: sqlite3.Connection) -> None:
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
-def add_event(connection: sqlite3.Connection, routing_key: str, payload: bytes) -> None:
-    """Keep an event, and from time to time forget the old ones."""
-    row = (
-        connection.execute(
-            "INSERT INTO events (at, routing_key, payload) VALUES (?, ?, ?)", (time.time(), routing_key, payload)
+def add_events(connection: sqlite3.Connection, events: Sequence[tuple[str, bytes]]) -> None:
+    """Keep events, and from time to time forget the old ones."""
+    now = time.time()
+    for routing_key, payload in events:
+        row = connection.execute(
+            "INSERT INTO events (at, routing_key, payload) VALUES (?, ?, ?)", (now, routing_key, payload)
         ).lastrowid
-        or 0
-    )
-    if row % 500 == 0:
-        connection.execute("DELETE FROM events WHERE id <= ? OR at < ?", (row - EVENTS_KEPT, time.time() - EVENTS_AGE))
+        if row and row % 500 == 0:
+            connection.execute("DELETE FROM events WHERE id <= ? OR at < ?", (row - EVENTS_KEPT, now - EVENTS_AGE))
 
 
 def last_event(connection: sqlite3.Connection) -> int:

@@ -168,8 +168,13 @@ class Rabbitmq:
 
     async def emit(self, routing_key: str, payload: bytes) -> None:
         """Publish an event, confirmed; nobody need have bound a queue."""
-        _check_size(payload)
-        await self._emitter.emit(routing_key, payload)
+        await self.emit_all(((routing_key, payload),))
+
+    async def emit_all(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Publish events, confirmed."""
+        for _, payload in events:
+            _check_size(payload)
+        await self._emitter.emit_all(events)
 
     @contextlib.asynccontextmanager
     async def events(self, pattern: str = "#") -> AsyncIterator[EventStream]:

@@ -37,12 +37,30 @@ _SIZE = struct.Struct(">Q")
 _BODY_FRAME, _FRAME_END = 3, b"\xce"
 
 
+class Group:
+    """Events that one emitter waits for together: `confirmed` is done with the last of them, or fails with the first trouble."""
+
+    def __init__(self, count: int) -> None:
+        self.confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._left = count
+
+    def one(self, trouble: BaseException | None) -> None:
+        """One of them has its answer."""
+        self._left -= 1
+        if self.confirmed.done():
+            return
+        if trouble is not None:
+            self.confirmed.set_exception(trouble)
+        elif self._left == 0:
+            self.confirmed.set_result(None)
+
+
 class Waiting(msgspec.Struct, eq=False):
-    """An event, and what its emitter waits for."""
+    """An event, and those it was emitted with."""
 
     routing_key: str
     payload: bytes
-    confirmed: asyncio.Future[None]
+    group: Group
 
 
 class Emitter:
@@ -55,15 +73,17 @@ class Emitter:
         self._outstanding: deque[asyncio.Future[object]] = deque()
         self._task: asyncio.Task[None] | None = None
 
-    async def emit(self, routing_key: str, payload: bytes) -> None:
-        """Publish and wait for the confirm. Raises `BusUnavailable`."""
+    async def emit_all(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Publish events, each (routing key, payload), and wait for their confirms. Raises `BusUnavailable`."""
+        if not events:
+            return
         with self._link.failing(f"publish to {EVENTS_EXCHANGE}"):
-            confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(Waiting(routing_key, payload, confirmed))
+            group = Group(len(events))
+            self._waiting.extend(Waiting(routing_key, payload, group) for routing_key, payload in events)
             if self._task is None or self._task.done():
                 self._task = asyncio.create_task(self._run())
             async with asyncio.timeout(TIMEOUT):
-                await confirmed
+                await group.confirmed
 
     async def close(self) -> None:
         """Publish nothing more; who waits hears that the bus is gone."""
@@ -96,7 +116,7 @@ class Emitter:
                 channel.delivery_tag += 1
                 confirmation = channel.create_future()
                 channel.confirmations[channel.delivery_tag] = confirmation
-                confirmation.add_done_callback(_told(waiting))
+                confirmation.add_done_callback(_told(waiting.group))
                 self._outstanding.append(confirmation)
                 frames.append(
                     published(channel.number, waiting.routing_key, waiting.payload, most=channel.max_content_size)
@@ -108,25 +128,18 @@ class Emitter:
             await asyncio.wait((self._outstanding.popleft(),))
 
 
-def _told(waiting: Waiting) -> Callable[[asyncio.Future[Any]], None]:
+def _told(group: Group) -> Callable[[asyncio.Future[Any]], None]:
     """Hands the broker's answer to who waits for it."""
 
     def tell(confirmation: asyncio.Future[Any]) -> None:
-        trouble = ConnectionError("the channel was closed") if confirmation.cancelled() else confirmation.exception()
-        if waiting.confirmed.done():
-            return
-        if trouble is not None:
-            waiting.confirmed.set_exception(trouble)
-        else:
-            waiting.confirmed.set_result(None)
+        group.one(ConnectionError("the channel was closed") if confirmation.cancelled() else confirmation.exception())
 
     return tell
 
 
 def _fail(batch: Sequence[Waiting], error: Exception) -> None:
     for waiting in batch:
-        if not waiting.confirmed.done():
-            waiting.confirmed.set_exception(error)
+        waiting.group.one(error)
 
 
 def published(channel: int, routing_key: str, payload: bytes, *, most: int) -> bytes:

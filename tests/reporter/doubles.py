@@ -91,6 +91,10 @@ class MemoryBus:
         self._may()
         self.events.append((routing_key, payload))
 
+    async def emit_all(self, events: Sequence[tuple[str, bytes]]) -> None:
+        for routing_key, payload in events:
+            await self.emit(routing_key, payload)
+
     async def depth(self, queue: Queue) -> int:
         return self.depths[queue]
 

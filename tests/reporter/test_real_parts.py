@@ -16,6 +16,7 @@ from shared.bus.open import open_bus
 from shared.database.engine import open_engine
 from shared.database.migrate import upgrade
 from shared.groups import Domain
+from shared.ledger import Claim
 from shared.ledger.open import open_ledger
 from shared.ledger.store import SqlLedger
 from shared.messages import Delivery, Refused, Signal, SignalExpanded, Wire, decode, encode
@@ -79,7 +80,8 @@ async def test_f7_p4_the_whole_story_told_twice(settings: Settings, bus: Bus, le
     post = record()
     await ledger.open_post(post, [target(report=True)])
     outcomes = (expanded(post), attempted(post, fate()))
-    await ledger.record(post.id, GROUP, [fate(), fate(MEMBERS[1], attempt=0, hop="h")])
+    claim = Claim(post_id=post.id, cell=0, hop="h")
+    await ledger.record(claim, GROUP, [fate(), fate(MEMBERS[1], attempt=0, hop="h")])
     await publish(bus, *outcomes)
     async with reporting(settings, bus, ledger):
         first = await deliveries(bus, 2)

@@ -276,7 +276,7 @@ async def test_trouble_of_the_ledger_or_the_bus_is_the_workers_to_retry() -> Non
     world.bus.refuse = 1  # an event; then, the second time, the next
     with pytest.raises(BusUnavailable):
         await world.handle(SignalExpanded(signal=signal(), members=("a@x.test", "b@x.test")))
-    assert len(world.bus.emitted("signal.delivered")) == 1, "the others were in flight and are not given up"
+    assert not world.bus.emitted("signal.delivered")
     with pytest.raises(BusUnavailable):
         world.bus.refuse = 1
         await world.handle(expanded(post))
