@@ -57,7 +57,11 @@ async def ledger() -> AsyncIterator[Ledger]:
     try:
         with _told():
             await upgrade(engine)
-        yield open_ledger(loaded, engine)
+        opened = open_ledger(loaded, engine)
+        try:
+            yield opened
+        finally:
+            await opened.close()
     finally:
         await engine.dispose()
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
+
+ADDRESSES_SHOWN = 20
+"""Addresses in one line of the log."""
 
 _log: Any = structlog.get_logger("horo")
 
@@ -31,7 +35,9 @@ _EXPAND = Histogram(
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300),
 )
 _DELIVER = Histogram(
-    "horo_deliver_seconds", "From acceptance to delivery of a copy", buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600)
+    "horo_deliver_seconds",
+    "From acceptance to the delivery of the copies of one transaction",
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600),
 )
 _UNWRITTEN = Counter("horo_log_lines_lost_total", "Lines of the log that could not be written")
 SESSIONS = Gauge("horo_smtp_sessions", "Open client connections", ["protocol"])
@@ -153,13 +159,33 @@ def handed_on(post_id: str, *, group: str, subgroup: str, child: str) -> None:
 
 # --- sender ----------------------------------------------------------------------------------------------------------
 def fate(
-    post_id: str, *, recipient: str, state: str, hop_kind: str, host: str, reply: str, attempt: int, age: float
+    post_id: str,
+    *,
+    recipients: Sequence[str],
+    state: str,
+    hop_kind: str,
+    host: str,
+    reply: str,
+    attempt: int,
+    age: float,
 ) -> None:
-    """What became of one recipient at one attempt; `age` seconds since the post was accepted."""
-    _FATES.labels(state, hop_kind).inc()
+    """What became of the recipients of one attempt who were answered the same; `age` seconds since the post was accepted.
+
+    One line for all of them, with so many of their addresses as help to find it; the others are in the trace.
+    """
+    _FATES.labels(state, hop_kind).inc(len(recipients))
     if state == "delivered":
         _DELIVER.observe(max(age, 0.0))
-    _event(state, post=post_id, recipient=recipient, host=host, reply=reply, attempt=attempt, age=round(age, 3))
+    _event(
+        state,
+        post=post_id,
+        count=len(recipients),
+        recipients=recipients[:ADDRESSES_SHOWN],
+        host=host,
+        reply=reply,
+        attempt=attempt,
+        age=round(age, 3),
+    )
 
 
 def waiting(post_id: str, *, cell: int, hop: str, delay: float) -> None:

@@ -12,7 +12,7 @@ from shared import identity, journal, policy
 from shared.address import key
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
-from shared.ledger import Ledger
+from shared.ledger import Claim, Ledger
 from shared.membership import is_member
 from shared.messages import Attempted, Content, DeliveryKind, Fate, Origin, Post, State, Target, encode
 from shared.replies import AUTOMATIC, GROUP_UNKNOWN, TOO_LARGE, Reply
@@ -50,7 +50,8 @@ class Inside:
             return Reply(standing.code, standing.status.partition(".")[2], standing.text)
         refusal = await self._refusal(post, aside.group, content)
         fate = _fate(aside, identity.derive(post.id, aside.group), refusal)
-        await self._ledger.record(post.id, aim.group.address, (fate,))
+        claim = Claim(post_id=post.id, cell=0, hop=fate.hop)  # not taken: one expander has the first share
+        await self._ledger.record(claim, aim.group.address, (fate,))
         return refusal
 
     async def _refusal(self, post: Post, name: str, content: Content) -> Reply | None:

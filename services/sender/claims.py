@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from shared import journal
 from shared.identity import new_id
-from shared.ledger import Claim, Ledger
+from shared.ledger import Claim, Ledger, Standing
 from shared.replies import TROUBLE, TransientError
 from shared.worker import no_cancellation_of_others
 
@@ -21,13 +21,22 @@ LONGEST_WAIT = 600.0
 """Seconds that a message is held for another's claim; then it is put off, for brokers take back what is held for half an hour."""
 
 
+class Hold:
+    """A claim that is ours. `standings` is where the recipients of its cell stand who were tried before; `released`: the record let go of it."""
+
+    def __init__(self, claim: Claim, standings: Mapping[str, Standing]) -> None:
+        self.claim = claim
+        self.standings = standings
+        self.released = False
+
+
 class Claims:
-    """The claims of one sender process."""
+    """The claims of one sender process. `owner` is its name in the ledger."""
 
     def __init__(self, ledger: Ledger, *, lease: float) -> None:
         self._ledger = ledger
         self._lease = lease
-        self._owner = new_id()
+        self.owner = new_id()
         self._locks: dict[Claim, tuple[asyncio.Lock, int]] = {}
         self._leftovers: set[Claim] = set()
         self._renewed_at = time.monotonic()
@@ -39,16 +48,18 @@ class Claims:
         self._stopping.set()
 
     @contextlib.asynccontextmanager
-    async def held(self, claim: Claim) -> AsyncIterator[None]:
-        """Hold a claim. Raises `TransientError` when another keeps it for too long, `LedgerUnavailable`."""
+    async def held(self, claim: Claim) -> AsyncIterator[Hold]:
+        """Hold a claim; it is given back at the end, unless it was in the record already. Raises `TransientError` when another keeps it for
+        too long, `LedgerUnavailable`."""
         async with self._alone(claim):
-            await self._take(claim)
+            hold = Hold(claim, await self._take(claim))
             self._held += 1
             try:
-                yield
+                yield hold
             finally:
                 self._held -= 1
-                await self._release(claim)
+                if not hold.released:
+                    await self._release(claim)
 
     def check(self) -> None:
         """Raise `TransientError` where the lease may have run out: another sender may have the claim by now."""
@@ -62,7 +73,7 @@ class Claims:
             begun = time.monotonic()
             try:
                 with no_cancellation_of_others():
-                    await self._ledger.renew(self._owner, self._lease)
+                    await self._ledger.renew(self.owner, self._lease)
                     self._renewed_at = begun
                     await self.release_leftovers()
             except TransientError as error:
@@ -92,18 +103,19 @@ class Claims:
             else:
                 self._locks[claim] = (lock, users - 1)
 
-    async def _take(self, claim: Claim) -> None:
-        """Claim it, waiting for the other's lease to end or to be given back."""
+    async def _take(self, claim: Claim) -> Mapping[str, Standing]:
+        """Claim it, and hear where its recipients stand; waiting for the other's lease to end or to be given back."""
         given_up_at = time.monotonic() + LONGEST_WAIT
         while True:
             begun = time.monotonic()
-            wait = await self._ledger.claim(claim, self._owner, self._lease)
+            taken = await self._ledger.take(claim, self.owner, self._lease)
+            wait = taken.wait
             if wait <= 0:
                 # A claim taken now is good for a lease from now; older ones of ours rest on the last renewal.
                 if self._held == 0:
                     self._renewed_at = begun
                 self._leftovers.discard(claim)
-                return
+                return taken.standings
             if self._stopping.is_set() or begun > given_up_at:
                 raise TransientError(TROUBLE, why=f"another sender has the batch for {wait:.0f} s more")
             journal.waiting(claim.post_id, cell=claim.cell, hop=claim.hop, delay=wait)
@@ -114,7 +126,7 @@ class Claims:
     async def _release(self, claim: Claim) -> None:
         try:
             with no_cancellation_of_others():
-                await self._ledger.release(claim, self._owner)
+                await self._ledger.release(claim, self.owner)
         except TransientError as error:
             self._leftovers.add(claim)
             journal.unavailable("ledger", str(error))

@@ -77,6 +77,21 @@ def decide(
     return msgspec.structs.replace(deferred, next_at=now + delay_step(delay))
 
 
+def by_answer(addresses: Sequence[str], answers: Sequence[Answer | None]) -> list[tuple[Answer, list[str]]]:
+    """Recipients by what they were answered: in a transaction most share one reply. Those without an answer (trouble of ours) are left out."""
+    found: dict[tuple[int, str, bool], tuple[Answer, list[str]]] = {}
+    for address, answer in zip(addresses, answers, strict=True):
+        if answer is not None:
+            group = found.get(name := (id(answer.reply), answer.host, answer.unknown))
+            if group is None:
+                group = found[name] = (answer, [])
+            group[1].append(address)
+    equal: dict[Answer, list[str]] = {}
+    for answer, group_of in found.values():
+        equal.setdefault(answer, []).extend(group_of)
+    return list(equal.items())
+
+
 def _delay(answer: Answer, attempt: int, age: float, policy: Policy) -> float | None:
     if answer.unknown:
         return after_unknown(attempt, age, policy.schedule, policy.max_age)

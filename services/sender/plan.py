@@ -6,6 +6,7 @@ The rules are those of docs/design/0001-pipeline.md, "Delivery": nobody whose fa
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 
@@ -14,7 +15,8 @@ from services.sender.outcome import retries
 from shared.address import key, split_role
 from shared.bus import Outgoing
 from shared.identity import verp_token
-from shared.ledger import Standing
+from shared.ledger import Alike, Standing
+from shared.ledger.rows import recipient_key
 from shared.messages import Delivery, DeliveryKind, Fate, Lane, Recipient, State, encode
 from shared.routes import NextHop, Routes
 from shared.topology import Queue
@@ -34,9 +36,11 @@ class Work(msgspec.Struct):
 
 def sort_out(delivery: Delivery, standings: Mapping[str, Standing], now: float) -> Work:
     """Compare a delivery's recipients with what is recorded of them."""
+    if not standings:  # the first to try, as nearly always
+        return Work(list(delivery.recipients), [])
     work = Work([], [])
     for recipient in delivery.recipients:
-        standing = standings.get(key(recipient.address))
+        standing = standings.get(recipient_key(recipient.address))
         if standing is None or (standing.state not in _FINAL and standing.attempts <= delivery.attempt):
             work.send.append(recipient)
         elif standing.attempts == delivery.attempt + 1:
@@ -77,9 +81,10 @@ def _hop(recipient: Recipient, routes: Routes) -> str:
     return str(routes.hop(key(recipient.address).rpartition("@")[2]))  # as the expander asks: by the A-label
 
 
-def next_hop(delivery: Delivery) -> NextHop:
-    """Where it goes. Raises `RoutesError` for what is no next hop."""
-    return NextHop.parse(delivery.hop)
+@lru_cache(maxsize=1024)
+def next_hop(hop: str) -> NextHop:
+    """Where a delivery goes. Raises `RoutesError` for what is no next hop."""
+    return NextHop.parse(hop)
 
 
 def senders(delivery: Delivery, recipients: Sequence[Recipient], secret: str) -> tuple[str, ...]:
@@ -92,15 +97,29 @@ def senders(delivery: Delivery, recipients: Sequence[Recipient], secret: str) ->
     )
 
 
+def to_tell(fates: Sequence[Alike]) -> list[Fate]:
+    """The fates of those whom something follows for: another attempt, or word of a failure. A copy that has arrived is in the ledger, and no news."""
+    return [
+        msgspec.structs.replace(alike.fate, address=address)
+        for alike in fates
+        if alike.fate.state is not State.DELIVERED
+        for address in alike.addresses
+    ]
+
+
 def comes_back(delivery: Delivery, fates: Sequence[Fate]) -> bool:
     """Whether the author may be sent back what failed: a post whose envelope sender is the author's, not a bounce address of ours."""
+    if delivery.kind is not DeliveryKind.POST or not any(fate.state is State.FAILED for fate in fates):
+        return False
     role, _, token = split_role(key(delivery.mail_from))
     ours = not delivery.mail_from or (role in ("bounces", "postmaster") and bool(token))
-    return delivery.kind is DeliveryKind.POST and not ours and any(fate.state is State.FAILED for fate in fates)
+    return not ours
 
 
 def follow_up(delivery: Delivery, fates: Sequence[Fate]) -> list[Outgoing]:
     """The next attempts that these fates of a delivery's recipients lead to: one message for those who are due at the same time."""
+    if not fates:
+        return []
     by_address = {recipient.address: recipient for recipient in delivery.recipients}
     return [
         retry(

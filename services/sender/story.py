@@ -14,16 +14,15 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from random import Random
 
-from services.sender.claims import Claims
+from services.sender.claims import Claims, Hold
 from services.sender.hops import Envelope, Hops, Sent
-from services.sender.outcome import Policy, decide
-from services.sender.plan import comes_back, follow_up, next_hop, rerouted, senders, sort_out
+from services.sender.outcome import Policy, by_answer, decide
+from services.sender.plan import comes_back, follow_up, next_hop, rerouted, senders, sort_out, to_tell
 from shared import journal
-from shared.address import key
 from shared.bodies import Bodies, BodyMissing
 from shared.bus import Bus, Incoming, Outgoing
-from shared.ledger import Claim, Ledger
-from shared.messages import Attempted, Delivery, Fate, Recipient, Undecodable, Wire, encode
+from shared.ledger import Alike, Claim, Ledger
+from shared.messages import Attempted, Delivery, Fate, Recipient, State, Undecodable, Wire, encode
 from shared.replies import PermanentError, Reply, TransientError
 from shared.routes import RoutesError
 from shared.settings import Settings, seconds
@@ -97,24 +96,28 @@ class Sender:
             raise Undecodable(f"{type(message).__name__} is not for the sender")
         repeated = incoming.redelivered or incoming.tries > 0
         for delivery in rerouted(message, self._routes):
-            async with self._claims.held(Claim(post_id=delivery.post_id, cell=delivery.cell, hop=delivery.hop)):
-                await self._work(delivery, repeated=repeated)
+            claim = Claim(post_id=delivery.post_id, cell=delivery.cell, hop=delivery.hop)
+            async with self._claims.held(claim) as hold:
+                await self._work(delivery, hold, repeated=repeated)
 
-    async def _work(self, delivery: Delivery, *, repeated: bool) -> None:
-        """What a claimed delivery needs: leave, repeat, send, record, tell."""
-        keys = [key(recipient.address) for recipient in delivery.recipients]
-        now = time.time()
-        work = sort_out(delivery, await self._ledger.standings(delivery.post_id, keys), now)
+    async def _work(self, delivery: Delivery, hold: Hold, *, repeated: bool) -> None:
+        """What a claimed delivery needs: leave, repeat, send, record, tell.
+
+        The claim is given back with the record, before what follows is published: who gets the same message then finds it all recorded. Of a
+        recipient who is deferred it publishes the retry as we do; whichever of the two retries comes second finds that the other was
+        there, and sends nothing.
+        """
+        work = sort_out(delivery, hold.standings, time.time())
         follow_ups = follow_up(delivery, work.told)
-        if repeated and work.told:  # its sender may have died between the record and the telling
-            follow_ups.append(self._outcome(delivery, work.told))
+        if repeated:  # its sender may have died between the record and the telling
+            follow_ups += self._outcome(delivery, [fate for fate in work.told if fate.state is not State.DELIVERED])
         sent = Sent([])
         if work.send:
             sent = await self._send(delivery, work.send)
             fates = self._fates(delivery, work.send, sent)
-            await self._record(delivery, fates)
-            if fates:
-                follow_ups += [*follow_up(delivery, fates), self._outcome(delivery, fates)]
+            await self._record(delivery, hold, fates)
+            told = to_tell(fates)
+            follow_ups += [*follow_up(delivery, told), *self._outcome(delivery, told)]
         if follow_ups:
             await self._bus.publish_all(follow_ups)
         _raise(sent)
@@ -122,7 +125,7 @@ class Sender:
     async def _send(self, delivery: Delivery, recipients: Sequence[Recipient]) -> Sent:
         """One transaction, or as many as the next hop and VERP need."""
         try:
-            hop = next_hop(delivery)
+            hop = next_hop(delivery.hop)
         except RoutesError as error:
             raise PermanentError(BAD_HOP, why=str(error)) from error
         envelope = Envelope(
@@ -138,17 +141,15 @@ class Sender:
         self._claims.check()
         return await self._hops.deliver(hop, envelope, delivery.content)
 
-    def _fates(self, delivery: Delivery, recipients: Sequence[Recipient], sent: Sent) -> list[Fate]:
-        """Each recipient's answer as its own fate; those without an answer (trouble of ours) have none."""
+    def _fates(self, delivery: Delivery, recipients: Sequence[Recipient], sent: Sent) -> list[Alike]:
+        """Each recipient's answer as its fate, decided once for all who got the same."""
         now = time.time()
         age = now - delivery.accepted_at
-        kind = next_hop(delivery).kind
+        kind = next_hop(delivery.hop).kind
         fates = []
-        for recipient, answer in zip(recipients, sent.answers, strict=True):
-            if answer is None:
-                continue
+        for answer, addresses in by_answer([recipient.address for recipient in recipients], sent.answers):
             fate = decide(
-                recipient.address,
+                "",
                 answer,
                 attempt=delivery.attempt,
                 now=now,
@@ -158,7 +159,7 @@ class Sender:
             )
             journal.fate(
                 delivery.post_id,
-                recipient=fate.address,
+                recipients=addresses,
                 state=fate.state,
                 hop_kind=kind,
                 host=fate.hop,
@@ -166,11 +167,11 @@ class Sender:
                 attempt=fate.attempt,
                 age=age,
             )
-            fates.append(fate)
+            fates.append(Alike(fate=fate, addresses=addresses))
         return fates
 
-    async def _record(self, delivery: Delivery, fates: Sequence[Fate]) -> None:
-        """Make the fates durable, however long the ledger takes: they have happened, and only this task knows of them.
+    async def _record(self, delivery: Delivery, hold: Hold, fates: Sequence[Alike]) -> None:
+        """Make the fates durable, and let go of the claim, however long the ledger takes: they have happened, and only this task knows of them.
 
         Trouble of another kind may be for good. Then the delivery is parked: to try it again would send it again. Raises `PermanentError`.
         """
@@ -178,7 +179,7 @@ class Sender:
         while fates:
             try:
                 with no_cancellation_of_others():
-                    await self._ledger.record(delivery.post_id, delivery.group, fates)
+                    await self._ledger.record(hold.claim, delivery.group, fates, owner=self._claims.owner)
             except TransientError as error:
                 journal.retried("record", str(error), tries=tries, delay=retry_delay(tries))
             except Exception as error:
@@ -187,11 +188,15 @@ class Sender:
                 if faults == RECORD_FAULTS:
                     raise PermanentError(UNRECORDED, why=f"{type(error).__name__}: {error}") from error
             else:
+                hold.released = True
                 return
             await asyncio.sleep(min(retry_delay(tries), 15))
             tries += 1
 
-    def _outcome(self, delivery: Delivery, fates: Sequence[Fate]) -> Outgoing:
+    def _outcome(self, delivery: Delivery, fates: Sequence[Fate]) -> list[Outgoing]:
+        """What the reporter is told: of failures and of delays, which may concern somebody; nothing where there are none."""
+        if not fates:
+            return []
         told = Attempted(
             post_id=delivery.post_id,
             group=delivery.group,
@@ -199,7 +204,7 @@ class Sender:
             fates=tuple(fates),
             content=delivery.content if comes_back(delivery, fates) else None,
         )
-        return Outgoing(queue=Queue.OUTCOMES, payload=encode(told))
+        return [Outgoing(queue=Queue.OUTCOMES, payload=encode(told))]
 
 
 def _raise(sent: Sent) -> None:

@@ -39,7 +39,8 @@ BUSY_LIMIT = 6.0
 SERIALIZATION_TRIES = 5
 
 _WRITING = "horo_writing"
-_RETRIED = frozenset({"40001", "40P01"})  # serialization failure, deadlock: nothing happened, try again
+RETRIED = frozenset({"40001", "40P01"})
+"""SQLSTATE of serialization failure and deadlock: nothing happened, try again."""
 _wait_limit: ContextVar[float] = ContextVar("_wait_limit", default=WAIT_LIMIT)
 _writers: weakref.WeakKeyDictionary[Any, asyncio.Lock] = weakref.WeakKeyDictionary()
 
@@ -70,13 +71,13 @@ def _open_sqlite(path: str) -> AsyncEngine:
         pool_timeout=CONNECT_LIMIT,
         connect_args={"timeout": BUSY_LIMIT},
     )
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "connect", prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """FULL, not NORMAL: with WAL the latter may roll back a commit after a loss of power (P1)."""
+def prepare_sqlite(connection: Any, _record: Any) -> None:
+    """Set up a new connection. FULL, not NORMAL: with WAL the latter may roll back a commit after a loss of power (P1)."""
     connection.isolation_level = None  # the driver begins nothing by itself: `_begin_sqlite` does
     cursor = connection.cursor()
     for pragma in (
@@ -217,7 +218,7 @@ async def transact(
 def given_up(error: BaseException) -> bool:
     """Whether this is PostgreSQL giving a transaction up for another's sake (serialization failure, deadlock)."""
     cause = error.__cause__
-    return isinstance(cause, exc.DBAPIError) and getattr(cause.orig, "sqlstate", None) in _RETRIED
+    return isinstance(cause, exc.DBAPIError) and getattr(cause.orig, "sqlstate", None) in RETRIED
 
 
 @contextlib.asynccontextmanager

@@ -1,9 +1,10 @@
 """The ledger: what happened to every post and every recipient, durable in SQL (P3, P4). `store.py` keeps this port on SQLite and PostgreSQL.
 
 Who writes what: the expander opens a post (insert-if-absent, before its first batch); the sender claims batches and records fates before
-its ack, in group commits; the reporter writes everything else. P4 holds at every read because the sums are counted from the rows:
-expanded = delivered + deferred + failed + suppressed, where deferred is every recipient row that is queued or deferred; a fan-out is
-`complete` when all its slices are filed and as many rows are there as the expander announced.
+its ack, in group commits; the reporter writes everything else. What is written are facts that never change: sheets, one for each recorded batch and
+one for each filed share. Where a recipient stands is folded from them. P4 holds at every read because a sum counts each recipient of the sheets
+once: expanded = delivered + deferred + failed + suppressed, where deferred is everybody who is queued or deferred; a fan-out is
+`complete` when all its shares are filed.
 """
 
 from __future__ import annotations
@@ -109,6 +110,21 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
+class Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to `take`. `wait` is 0.0 when the claim is ours now, else the seconds until the other's lease ends; `standings` is where
+    the recipients of the claim's cell stand who were tried before (all of the cell, by whichever hop), by key: nobody, as a rule."""
+
+    wait: float
+    standings: Mapping[str, Standing]
+
+
+class Alike(msgspec.Struct, frozen=True, kw_only=True):
+    """Recipients of one attempt who share a fate: `fate` is everybody's but for its address, which does not count."""
+
+    fate: Fate
+    addresses: Sequence[str]
+
+
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
     """The sums of a post, or of one of its groups (P4). `announced` is what the expander said, `complete` whether all of it is filed."""
 
@@ -174,8 +190,8 @@ class Ledger(Protocol):
         """Why a target ended without recipients: "loop", "no_recipients", "gone"."""
 
     # the sender's
-    async def claim(self, claim: Claim, owner: str, lease: float) -> float:
-        """Take the claim for `lease` seconds: 0.0 when it is ours now, else the seconds until the other's lease ends."""
+    async def take(self, claim: Claim, owner: str, lease: float) -> Taken:
+        """Take a claim for `lease` seconds, and read where the recipients of its cell stand, after whoever held it before (group commit)."""
 
     async def renew(self, owner: str, lease: float) -> None:
         """Renew all claims of `owner`."""
@@ -183,15 +199,22 @@ class Ledger(Protocol):
     async def release(self, claim: Claim, owner: str) -> None:
         """Let go of a claim."""
 
-    async def standings(self, post_id: str, keys: Sequence[str]) -> Mapping[str, Standing]:
-        """The recorded standing of the recipients that have one."""
+    async def record(self, claim: Claim, group: str, fates: Sequence[Fate | Alike], *, owner: str = "") -> None:
+        """Record an attempt's fates (group commit), and with an `owner` let go of its claim in the same transaction.
 
-    async def record(self, post_id: str, group: str, fates: Sequence[Fate]) -> None:
-        """Record an attempt's fates (group commit). Never turns a final state back; an attempt lower than the recorded is ignored."""
+        Never turns a final state back; an attempt lower than the recorded is ignored, unless it delivered. The claim's cell is the one that
+        the recorded plan puts the recipients into.
+        """
+
+    async def standings(self, post_id: str, keys: Sequence[str]) -> Mapping[str, Standing]:
+        """The standing of the recipients that have one; queued, where they were filed and not tried."""
 
     # the reporter's
     async def file(self, share: Expanded) -> bool:
-        """File a share of a fan-out: recipient rows as queued (insert-if-absent) and suppressions. True when the group's fan-out is now complete."""
+        """File a share of a fan-out: who is queued, and who is left out. True when the group's fan-out is now complete.
+
+        Share `index` of `of` tells of the people in its equal part of the post's cells. Told again with other people, it tells of both.
+        """
 
     async def refused(self, message: Refused) -> None:
         """Count a refusal in the session by group and day, once however often it is told, and keep the group's last ones."""

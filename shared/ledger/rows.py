@@ -15,7 +15,7 @@ import msgspec
 
 from shared.address import key
 from shared.ledger import PostRecord, TargetRecord
-from shared.messages import BodyRef, Expanded, Fate, Reason, State, Suppressed, TargetKind
+from shared.messages import BodyRef, Reason, State, TargetKind
 
 T = TypeVar("T")
 
@@ -64,100 +64,24 @@ def small(number: int) -> int:
     return max(0, min(number, _SMALL))
 
 
+DIRECT = "/"
+"""The path of a direct member, as stored."""
+
+
 def via_text(via: Sequence[str], group: str) -> str | None:
-    """A path of groups as stored: lines, the target itself an empty one; so "" is a direct member, and None is no path at all."""
-    return None if not via else "\n".join("" if step == group else clean(step).replace("\n", " ") for step in via)
+    """A path of groups as stored: lines after a slash, the target itself an empty one; so a direct member's is `DIRECT`, and None is no path at all.
+
+    The slash keeps a path from looking like an address.
+    """
+    return None if not via else "/" + "\n".join("" if step == group else clean(step).replace("\n", " ") for step in via)
 
 
 def via_path(text: str | None, group: str) -> tuple[str, ...]:
     """The path that `via_text` stored."""
-    return () if text is None else tuple(step or group for step in text.split("\n"))
+    return () if text is None else tuple(step or group for step in text[1:].split("\n"))
 
-
-def own_address(address: str, stored_key: str) -> str | None:
-    """The address as stored: None where it is its own key."""
-    address = clean(address)
-    return None if address == stored_key else address
-
-
-# --- recipients ------------------------------------------------------------------------------------------------------
-RECIPIENT_COLUMNS = {
-    "post_id": "text",
-    "key": "text",
-    "at": "float8",
-    "next_at": "float8",
-    "state": "int2",
-    "attempts": "int2",
-    "code": "int2",
-    "group_key": "text",
-    "address": "text",
-    "via": "text",
-    "status": "text",
-    "reply": "text",
-    "hop": "text",
-}
-SUPPRESSION_COLUMNS = {
-    "post_id": "text",
-    "key": "text",
-    "group_key": "text",
-    "path": "int8",
-    "at": "float8",
-    "address": "text",
-    "via": "text",
-    "reason": "text",
-}
 
 SqlRow = tuple[object, ...]
-
-
-def fate_row(post_id: str, group: str, fate: Fate) -> SqlRow:
-    """A recipient's row after an attempt. `next_at` stands only where it is tried again: that index holds nothing else."""
-    name = recipient_key(fate.address)
-    return (
-        bounded(post_id),
-        name,
-        fate.at,
-        fate.next_at if fate.state is State.DEFERRED else None,
-        NUMBERS[fate.state],
-        small(fate.attempt + 1),
-        small(fate.code),
-        bounded(group),
-        own_address(fate.address, name),
-        "",  # a direct member, until the reporter says otherwise
-        clean(fate.status)[:TEXT_LIMIT],
-        clean(fate.text)[:TEXT_LIMIT],
-        clean(fate.hop)[:TEXT_LIMIT],
-    )
-
-
-def queued_rows(share: Expanded) -> list[SqlRow]:
-    """The rows of those who get a copy, one for each key."""
-    rows: dict[str, SqlRow] = {}
-    post_id, group = bounded(share.post_id), bounded(share.group)
-    for entry in share.queued:
-        name = recipient_key(entry.address)
-        via = via_text(entry.via, share.group)
-        row = (post_id, name, share.at, None, 0, 0, 0, group, own_address(entry.address, name), via, "", "", "")
-        rows.setdefault(name, row)
-    return list(rows.values())
-
-
-def suppressed_rows(share: Expanded) -> list[SqlRow]:
-    """The rows of those who get none, one for each address, reason and path."""
-    rows = {}
-    post_id, group = bounded(share.post_id), bounded(share.group)
-    for entry in share.suppressed:
-        name = recipient_key(entry.address)
-        path = path_digest(entry)
-        address, via = own_address(entry.address, name), via_text(entry.via, share.group)
-        rows[name, path] = (post_id, name, group, path, share.at, address, via, entry.reason.value)
-    return list(rows.values())
-
-
-def path_digest(entry: Suppressed) -> int:
-    """63 bits that tell the suppressions of one address apart."""
-    text = "\0".join((entry.reason.value, *entry.via)).encode("utf-8", "replace")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
 def reason_of(text: str) -> Reason | None:

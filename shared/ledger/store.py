@@ -1,20 +1,24 @@
 """The ledger on SQL, SQLite or PostgreSQL: keeps the port of `shared.ledger`.
 
-What many tasks write at the same time shares a transaction (`batch.py`); an answer to its caller means that it is committed. Whatever SQL
-does, callers hear `LedgerUnavailable` within seconds; nothing is recorded in half, and everything may be said again.
+What many tasks write at the same time shares a transaction (`batch.py`), and goes to the database in one trip (`shared.database.line`); an
+answer to its caller means that it is committed. Whatever SQL does, callers hear `LedgerUnavailable` within seconds; nothing is recorded
+in half, and everything may be said again.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Double, exc, func, literal_column, select, update
+from sqlalchemy import ColumnElement, Double, func, literal_column, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.database import migrate
 from shared.database.engine import read, transact
+from shared.database.line import Rows, Step, open_line
 from shared.ledger import (
+    Alike,
     Claim,
     LedgerUnavailable,
     Opened,
@@ -23,36 +27,37 @@ from shared.ledger import (
     PostSummary,
     Row,
     Standing,
+    Taken,
     TargetRecord,
     Totals,
     store_open,
     store_parked,
     store_read,
+    store_refuse,
     store_write,
 )
 from shared.ledger.batch import Batcher, Entry
 from shared.ledger.rows import bounded
 from shared.ledger.store_bulk import CLOCK
 from shared.ledger.store_sweep import Sweeper, needs_body
+from shared.ledger.store_write import Filed, Recorded, Work
 from shared.ledger.tables import claims, post_groups, refusal_counts, refusals
 from shared.messages import BodyRef, Expanded, Fate, Refused
 from shared.replies import TransientError
 
 BATCH_ROWS = 5000
-"""Rows of one shared transaction, about."""
+"""Recipients of one shared transaction, about."""
+QUESTIONS = 200
+"""Statements of one shared read."""
 LONG = 30.0
-"""Seconds for a read that may go over a million rows."""
-_PARALLEL = {"sqlite": 1, "postgresql": 2}  # SQLite has one writer
-_PROGRAM_LIMIT = "54"  # SQLSTATE class: a row too long for an index, which is not the server's trouble
+"""Seconds for a read that may look through all big shares."""
 
-_Kind = Callable[[AsyncConnection, Sequence[Any]], Awaitable[Sequence[Any]]]
-_KINDS: dict[str, _Kind] = {
-    "release": store_write.release_all,
-    "claim": store_write.claim_all,
-    "open": store_open.open_all,
+_Kind = Callable[[Sequence[Any]], Work]
+_KINDS: dict[str, _Kind] = {  # in the order in which they are done: who takes sees what is recorded beside it
     "record": store_write.record_all,
+    "release": store_write.release_all,
+    "take": store_write.take_all,
     "file": store_write.file_all,
-    "refuse": store_write.refuse_all,
 }
 
 
@@ -62,28 +67,68 @@ class SqlLedger:
     def __init__(self, engine: AsyncEngine, *, owned: bool = False) -> None:
         self._engine = engine
         self._owned = owned
-        self._questions = Batcher(self._ask, _poisonous, parallel=2, limit=BATCH_ROWS)
-        self._batch = Batcher(self._commit, _poisonous, parallel=_PARALLEL[engine.dialect.name], limit=BATCH_ROWS)
+        self._writing = open_line(engine, LedgerUnavailable, writing=True)
+        self._reading = open_line(engine, LedgerUnavailable, writing=False)
+        self._batch = Batcher(self._commit, _poisonous, parallel=1, limit=BATCH_ROWS)
+        self._questions = Batcher(self._answer, _poisonous, parallel=1, limit=QUESTIONS)
+        self._posts = Batcher(self._summaries, _poisonous, parallel=2, limit=QUESTIONS)
+        self._refusals = Batcher(self._refuse, _poisonous, parallel=1, limit=BATCH_ROWS)
+        self._seq = 0
 
     async def _commit(self, entries: Sequence[Entry]) -> list[Any]:
         """Entries in one transaction, kind by kind; their answers."""
-        kinds = {kind: [n for n, entry in enumerate(entries) if entry.kind == kind] for kind in _KINDS}
+        works: list[tuple[list[int], Work]] = []
+        for kind, work_of in _KINDS.items():
+            if numbers := [n for n, entry in enumerate(entries) if entry.kind == kind]:
+                works.append((numbers, work_of([entries[n].payload for n in numbers])))
+        if numbers := [n for n, entry in enumerate(entries) if entry.kind == "open"]:
+            works.append((numbers, await self._opening([entries[n].payload for n in numbers])))
+        told = await self._writing.run([step for _, work in works for step in work.steps])
+        answers: list[Any] = [None] * len(entries)
+        for numbers, work in works:
+            mine, told = told[: len(work.steps)], told[len(work.steps) :]
+            for number, answer in zip(numbers, work.answers(mine), strict=True):
+                answers[number] = answer
+        return answers
 
-        async def work(connection: AsyncConnection) -> list[Any]:
-            answers: list[Any] = [None] * len(entries)
-            for kind, numbers in kinds.items():
-                if numbers:
-                    told = await _KINDS[kind](connection, [entries[number].payload for number in numbers])
-                    for number, answer in zip(numbers, told, strict=True):
-                        answers[number] = answer
-            return answers
+    async def _opening(self, asked: Sequence[store_open.Opening]) -> Work:
+        """What opens posts, once it is known who started the threads that they answer."""
+        step = store_open.starters_step(asked)
+        starters = {} if step is None else store_open.starters_of((await self._writing.run([step]))[0])
+        return store_open.open_all(asked, starters)
+
+    async def _answer(self, entries: Sequence[Entry]) -> list[list[Rows]]:
+        """What many want to know in one trip."""
+        told = await self._reading.run([step for entry in entries for step in entry.payload])
+        answers = []
+        for entry in entries:
+            answers.append(told[: len(entry.payload)])
+            told = told[len(entry.payload) :]
+        return answers
+
+    async def _ask(self, steps: Sequence[Step]) -> list[Rows]:
+        """The rows of some statements, read with those of others."""
+        return cast("list[Rows]", await self._questions.submit("steps", steps, weight=len(steps)))
+
+    async def _summaries(self, entries: Sequence[Entry]) -> list[PostSummary | None]:
+        """The posts that many ask for."""
+        ids = list(dict.fromkeys(entry.payload for entry in entries))
+        found = {summary.record.id: summary for summary in await store_read.summaries(self._ask, ids)}
+        return [found.get(entry.payload) for entry in entries]
+
+    async def _refuse(self, entries: Sequence[Entry]) -> list[None]:
+        """Refusals in one transaction."""
+
+        async def work(connection: AsyncConnection) -> list[None]:
+            return await store_refuse.refuse_all(connection, [entry.payload for entry in entries])
 
         return await transact(self._engine, LedgerUnavailable, work)
 
-    async def _ask(self, entries: Sequence[Entry]) -> list[Any]:
-        """Questions of many senders in one read."""
-        async with read(self._engine, LedgerUnavailable) as connection:
-            return list(await store_read.standings_all(connection, [entry.payload for entry in entries]))
+    def _numbered(self, count: int = 1) -> int:
+        """The first of `count` numbers that follow all that this process gave out: its clock in nanoseconds, mostly."""
+        first = max(self._seq + 1, time.time_ns())
+        self._seq = first + count - 1
+        return first
 
     # --- the expander's ----------------------------------------------------------------------------------------------
     async def open_post(self, post: PostRecord, targets: Sequence[TargetRecord]) -> Opened:
@@ -110,9 +155,9 @@ class SqlLedger:
         await transact(self._engine, LedgerUnavailable, work)
 
     # --- the sender's ------------------------------------------------------------------------------------------------
-    async def claim(self, claim: Claim, owner: str, lease: float) -> float:
-        """Take the claim (group commit): 0.0 when it is ours now, else the seconds until the other's lease ends."""
-        return cast(float, await self._batch.submit("claim", (claim, owner, lease)))
+    async def take(self, claim: Claim, owner: str, lease: float) -> Taken:
+        """Take the claim, and read where the recipients of its cell stand (group commit)."""
+        return cast(Taken, await self._batch.submit("take", (claim, owner, lease)))
 
     async def renew(self, owner: str, lease: float) -> None:
         """Renew all claims of `owner`, from now on by the database's clock."""
@@ -129,30 +174,33 @@ class SqlLedger:
         await self._batch.submit("release", (claim, owner))
 
     async def standings(self, post_id: str, keys: Sequence[str]) -> Mapping[str, Standing]:
-        """The recorded standing of the recipients that have one; many senders' questions make one read, begun after they asked."""
-        if not keys:
-            return {}
-        asked = post_id, tuple(keys)
-        return cast(dict[str, Standing], await self._questions.submit("standings", asked, weight=len(keys)))
+        """Where the recipients stand that have a standing; queued, where they were filed and not tried."""
+        return await store_read.standings(self._ask, post_id, keys) if keys else {}
 
-    async def record(self, post_id: str, group: str, fates: Sequence[Fate]) -> None:
-        """Record an attempt's fates (group commit). A final state stays; an older attempt is ignored, unless it delivered."""
+    async def record(self, claim: Claim, group: str, fates: Sequence[Fate | Alike], *, owner: str = "") -> None:
+        """Record an attempt's fates, and let go of the claim of its owner (group commit). A final state stays; an older attempt is ignored,
+        unless it delivered."""
+        weight = sum(len(fate.addresses) if isinstance(fate, Alike) else 1 for fate in fates)
         if fates:
-            await self._batch.submit("record", (post_id, group, tuple(fates)), weight=len(fates))
+            recorded = Recorded(claim, group, tuple(fates), owner, self._numbered(weight))
+            await self._batch.submit("record", recorded, weight=weight)
+        elif owner:
+            await self.release(claim, owner)
 
     # --- the reporter's ----------------------------------------------------------------------------------------------
     async def file(self, share: Expanded) -> bool:
         """File a share (group commit). True when all shares of the group are there: for the last one, and for each that is told again after it."""
-        await self._batch.submit("file", share, weight=1 + len(share.queued) + len(share.suppressed))
+        weight = 1 + len(share.queued) + len(share.suppressed)
+        await self._batch.submit("file", Filed(share, self._numbered()), weight=weight)
         if share.of <= 1:
             return True
         # read after the commit: of two shares that are filed last and at once, one at least sees both
-        async with read(self._engine, LedgerUnavailable) as connection:
-            return await store_read.filed(connection, share.post_id, share.group)
+        asked = [(share.post_id, share.group)]
+        return store_read.filed_of(asked, (await self._ask([store_read.filed_step(asked)]))[0])[0]
 
     async def refused(self, message: Refused) -> None:
         """Count a refusal in the session, once however often it is told, and keep the group's last ones (group commit)."""
-        await self._batch.submit("refuse", message)
+        await self._refusals.submit("refuse", message)
 
     async def park(self, queue: str, reason: str, payload: bytes, tries: int, *, unique: str) -> int:
         """Keep a parked message and note the body it needs; `unique` makes a repeated filing one row."""
@@ -182,19 +230,18 @@ class SqlLedger:
         return await transact(self._engine, LedgerUnavailable, work)
 
     async def post(self, post_id: str) -> PostSummary | None:
-        """One post with its targets and sums."""
-        async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
-            found = await store_read.summaries(connection, [bounded(post_id)])
-        return found[0] if found else None
+        """One post with its targets and sums; many who ask at the same time are answered together."""
+        return cast("PostSummary | None", await self._posts.submit("post", bounded(post_id)))
 
     async def find(
         self, *, message_id: str = "", group: str = "", recipient: str = "", limit: int = 20
     ) -> Sequence[PostSummary]:
         """Posts by Message-ID (with or without its brackets), group and/or recipient, newest first."""
         async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
-            return await store_read.find(
+            ids = await store_read.find(
                 connection, message_id=message_id, group=group, recipient=recipient, limit=limit
             )
+        return await store_read.summaries(self._ask, ids)
 
     async def target_of_token(self, token: str) -> tuple[str, str] | None:
         """(post id, group) of a bounce address's token."""
@@ -202,33 +249,20 @@ class SqlLedger:
             return await store_read.target_of_token(connection, token)
 
     async def trace(self, post_id: str, *, recipient: str = "") -> AsyncIterator[Sequence[Row]]:
-        """Every address of a post, in pages of at most 500, each its own read: recipients first, then those left out."""
-        after = ""
-        while True:
-            async with read(self._engine, LedgerUnavailable) as connection:
-                rows, after = await store_read.recipient_page(connection, post_id, recipient, after)
-            if not rows:
-                break
-            yield rows
-        place: store_read.Place = ("", "", -1)
-        while True:
-            async with read(self._engine, LedgerUnavailable) as connection:
-                rows, place = await store_read.suppression_page(connection, post_id, recipient, place)
-            if not rows:
-                break
-            yield rows
+        """Every address of a post, in pages of at most 500: recipients first, slice by slice, then those left out."""
+        async for page in store_read.trace(self._ask, post_id, recipient):
+            yield page
 
     async def totals(self, post_id: str, group: str = "") -> Totals:
-        """The sums of a post or of one of its groups, counted from the rows in one snapshot (P4)."""
-        async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
-            return await store_read.totals_of(connection, post_id, group)
+        """The sums of a post or of one of its groups: each recipient of its sheets is counted once (P4)."""
+        return await store_read.totals(self._ask, post_id, group)
 
     async def refusals(self, group: str, *, limit: int = 100) -> Sequence[Refused]:
         """The last refusals of a group, newest first (at most some hundreds are kept)."""
         columns = refusals.c
         query = select(refusals).where(columns.group_key == bounded(group)).order_by(columns.at.desc()).limit(limit)
         async with read(self._engine, LedgerUnavailable) as connection:
-            return [store_write.refusal_of(row) for row in await connection.execute(query)]
+            return [store_refuse.refusal_of(row) for row in await connection.execute(query)]
 
     async def refusals_by_day(self, group: str) -> Mapping[str, int]:
         """How many recipients of a group were refused, by day (UTC, "2026-11-23")."""
@@ -240,11 +274,11 @@ class SqlLedger:
     async def body_in_use(self, key: str) -> bool:
         """Whether a post that is recent or not finished, or a parked message, still needs this blob."""
         async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
-            return await store_parked.needs(connection, key) or await needs_body(connection, key)
+            return await store_parked.needs(connection, key) or await needs_body(connection, self._ask, key)
 
     async def sweep(self, *, posts_before: float) -> int:
         """Drop finished posts accepted before that time, and what has run out; how many posts went."""
-        return await Sweeper(self._engine).sweep(posts_before)
+        return await Sweeper(self._engine, self._ask).sweep(posts_before)
 
     async def check(self) -> None:
         """Whether SQL answers, and its schema is ours (else `migrate.SchemaError`, which says what to do)."""
@@ -257,16 +291,14 @@ class SqlLedger:
 
     async def close(self) -> None:
         """Write what was submitted, then let go of the engine if it is ours."""
-        await self._questions.close()
-        await self._batch.close()
+        for batcher in (self._posts, self._questions, self._refusals, self._batch):
+            await batcher.close()
+        for line in (self._writing, self._reading):
+            await line.close()
         if self._owned:
             await self._engine.dispose()
 
 
 def _poisonous(error: Exception) -> bool:
     """Whether a transaction failed for what is in it: then its entries are tried one by one."""
-    if not isinstance(error, TransientError):
-        return True
-    cause = error.__cause__
-    state = getattr(cause.orig, "sqlstate", None) if isinstance(cause, exc.DBAPIError) else None
-    return bool(state) and str(state).startswith(_PROGRAM_LIMIT)
+    return not isinstance(error, TransientError)

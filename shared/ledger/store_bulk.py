@@ -13,6 +13,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.database.line import Step
 from shared.ledger.rows import SqlRow
 
 CHUNK = 5000
@@ -42,14 +43,21 @@ class Bulk:
                 f"CAST(value ->> {n} AS {kind}) AS {name}" for n, (name, kind) in enumerate(columns.items())
             ],
         }
-        source = {"sqlite": "json_each(:rows)", "postgresql": "jsonb_array_elements(CAST(:rows AS jsonb))"}
-        self._statements = {
-            dialect: text(
-                f"WITH r AS (SELECT {', '.join(cells[dialect])} FROM {source[dialect]}) "  # noqa: S608 - constants of this package
-                + _filled(_filled(body, **parts), columns=names, clock=CLOCK[dialect])
-            )
+        source = {"sqlite": "json_each({rows})", "postgresql": "jsonb_array_elements(CAST({rows} AS jsonb))"}
+        template = {
+            dialect: f"WITH r AS (SELECT {', '.join(cells[dialect])} FROM {source[dialect]}) "  # noqa: S608 - constants of this package
+            + _filled(_filled(body, **parts), columns=names, clock=CLOCK[dialect])
             for dialect in CLOCK
         }
+        self._texts = {
+            "sqlite": _filled(template["sqlite"], rows=":rows"),
+            "postgresql": _filled(template["postgresql"].replace("%", "%%"), rows="%(rows)s"),
+        }
+        self._statements = {dialect: text(_filled(template[dialect], rows=":rows")) for dialect in CLOCK}
+
+    def step(self, rows: Sequence[SqlRow]) -> Step:
+        """The statement over `rows`, for a line."""
+        return Step(self._texts, {"rows": msgspec.json.encode(rows).decode()})
 
     async def run(self, connection: AsyncConnection, rows: Sequence[SqlRow]) -> list[Any]:
         """Run it over `rows`, in chunks; returns the rows that it returns."""

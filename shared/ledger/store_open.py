@@ -1,7 +1,7 @@
 """Opening posts, many at once: what was recorded first wins, a message that comes twice is found out, and a reply finds who started its thread.
 
-Works in its caller's transaction, which is repeated when it fails. What an attacker controls: Message-IDs and references. A post that takes another's
-Message-ID is never the thread's beginning, for the first post of the group with that Message-ID is.
+Makes statements for one transaction, which is repeated when it fails. What an attacker controls: Message-IDs and references. A post that takes
+another's Message-ID is never the thread's beginning, for the first post of the group with that Message-ID is.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from shared.database.line import Rows, Step
 from shared.ledger import Opened, PostRecord, TargetRecord, Verdict
 from shared.ledger.rows import (
     POST_COLUMNS,
     TARGET_COLUMNS,
+    SqlRow,
     body_ref,
     bounded,
     clean,
@@ -27,117 +29,149 @@ from shared.ledger.rows import (
     waves,
 )
 from shared.ledger.store_bulk import Bulk
-from shared.ledger.tables import post_groups, posts
+from shared.ledger.store_write import Work
+from shared.ledger.tables import posts
 from shared.messages import BodyRef
 
 FINGERPRINTS_KEPT = 7 * 86400.0
 """Seconds that a post is known by what it is (P3)."""
 
 Opening = tuple[PostRecord, Sequence[TargetRecord]]
-_Fresh = tuple[PostRecord, int, TargetRecord]
-_Known = dict[tuple[str, str], tuple[str, str]]  # (post, group) -> verdict as stored, thread author
-
-_NEW = "new"  # in `_Known`, of a target that is recorded just now; stored as "open"
+_Name = tuple[str, str]  # (post, group)
+_Starter = tuple[str, str]  # (Message-ID, group)
 
 _POSTS = Bulk(
     POST_COLUMNS, "INSERT INTO posts ({columns}) SELECT {columns} FROM r WHERE true ON CONFLICT (id) DO NOTHING"
 )
-_TARGETS = Bulk(
-    TARGET_COLUMNS,
-    "INSERT INTO post_groups ({columns}) SELECT {columns} FROM r WHERE true ON CONFLICT (post_id, group_key) DO NOTHING",
-)
+_KEY = {"post_id": "text", "group_key": "text"}
 _FINGERPRINTS = Bulk(
-    {"fingerprint": "text", "post_id": "text", "at": "float8"},
-    "INSERT INTO fingerprints ({columns}) SELECT {columns} FROM r WHERE true ON CONFLICT (fingerprint) DO UPDATE SET "
+    {"fingerprint": "text", "post_id": "text", "group_key": "text", "at": "float8"},
+    "INSERT INTO fingerprints (fingerprint, post_id, at) SELECT fingerprint, post_id, at FROM r "
+    # a target that is recorded has its verdict
+    "WHERE NOT EXISTS (SELECT 1 FROM post_groups AS g WHERE g.post_id = r.post_id AND g.group_key = r.group_key) "
+    "ON CONFLICT (fingerprint) DO UPDATE SET "
     "post_id = CASE WHEN {run_out} THEN excluded.post_id ELSE fingerprints.post_id END, "
-    "at = CASE WHEN {run_out} THEN excluded.at ELSE fingerprints.at END "
-    "RETURNING fingerprint, post_id",
+    "at = CASE WHEN {run_out} THEN excluded.at ELSE fingerprints.at END",
     run_out=f"fingerprints.at < excluded.at - {FINGERPRINTS_KEPT}",
 )
+_TARGETS = Bulk(
+    {**TARGET_COLUMNS, "fingerprint": "text"},
+    "INSERT INTO post_groups (post_id, group_key, position, verdict, token, thread_author, detail) "
+    "SELECT r.post_id, group_key, position, "
+    "CASE WHEN r.fingerprint IS NULL OR f.post_id = r.post_id THEN verdict ELSE 'repetition' END, "
+    "token, thread_author, detail FROM r LEFT JOIN fingerprints AS f ON f.fingerprint = r.fingerprint WHERE true "
+    "ON CONFLICT (post_id, group_key) DO NOTHING RETURNING post_id, group_key",
+)
+_RECORDED = Bulk(
+    _KEY,
+    "SELECT r.post_id, r.group_key, verdict, thread_author, cells, slices, graph, body_key, body_size, body_sha256 FROM r "
+    "JOIN posts ON posts.id = r.post_id "
+    "LEFT JOIN post_groups AS g ON g.post_id = r.post_id AND g.group_key = r.group_key",
+)
+_STARTERS = Bulk(
+    {"message_key": "text", "group_key": "text"},
+    ", first AS (SELECT r.message_key, r.group_key, min(g.post_id) AS post_id FROM r "
+    "JOIN posts AS p ON p.message_key = r.message_key "
+    "JOIN post_groups AS g ON g.post_id = p.id AND g.group_key = r.group_key GROUP BY r.message_key, r.group_key) "
+    "SELECT first.message_key, first.group_key, g.thread_author, p.author FROM first "
+    "JOIN posts AS p ON p.id = first.post_id "
+    "JOIN post_groups AS g ON g.post_id = first.post_id AND g.group_key = first.group_key",
+)
 
 
-async def open_all(connection: AsyncConnection, asked: Sequence[Opening]) -> list[Opened]:
+# --- who started the threads -----------------------------------------------------------------------------------------
+def starters_step(asked: Sequence[Opening]) -> Step | None:
+    """Asks who started the threads that the posts answer, in a transaction before theirs; None where none is an answer."""
+    wanted = {(name, bounded(target.group)) for _, targets in asked for target in targets for name in _answered(target)}
+    return _STARTERS.step(sorted(wanted)) if wanted else None
+
+
+def starters_of(rows: Rows) -> dict[_Starter, str]:
+    """For each (Message-ID, group): the author that the first such post of the group leads back to."""
+    return {(message, group): thread_author or clean(author) for message, group, thread_author, author in rows}
+
+
+def _answered(target: TargetRecord) -> list[str]:
+    """The Message-IDs that a post answers, nearest first."""
+    return [name for name in map(message_key, reversed(nearest(target.references))) if name]
+
+
+def _thread_author(target: TargetRecord, starters: Mapping[_Starter, str]) -> str:
+    if not starters or not target.references:
+        return ""
+    group = bounded(target.group)
+    return next((starters[name, group] for name in _answered(target) if starters.get((name, group))), "")
+
+
+# --- opening ---------------------------------------------------------------------------------------------------------
+def open_all(asked: Sequence[Opening], starters: Mapping[_Starter, str]) -> Work:
     """Open posts; what shares a post or a fingerprint is opened one after the other."""
-    answers: dict[int, Opened] = {}
     names = [
         {post.id, *(target.fingerprint for target in targets if target.fingerprint is not None)}
         for post, targets in asked
     ]
-    for wave in waves((names[number], number) for number in range(len(asked))):
-        opened = await _open_wave(connection, [asked[number] for number in wave])
-        answers.update(zip(wave, opened, strict=True))
-    return [answers[number] for number in range(len(asked))]
+    rounds = waves((names[number], number) for number in range(len(asked)))
+    works = [_open_wave([asked[number] for number in wave], starters) for wave in rounds]
+
+    def answers(told: Sequence[Rows]) -> list[Opened]:
+        opened: dict[int, Opened] = {}
+        for wave, work in zip(rounds, works, strict=True):
+            mine, told = told[: len(work.steps)], told[len(work.steps) :]
+            opened.update(zip(wave, work.answers(mine), strict=True))
+        return [opened[number] for number in range(len(asked))]
+
+    return Work([step for work in works for step in work.steps], answers)
 
 
-async def _open_wave(connection: AsyncConnection, asked: Sequence[Opening]) -> list[Opened]:
-    await _POSTS.run(connection, sorted((post_row(post) for post, _ in asked), key=lambda row: str(row[0])))
-    ids = [bounded(post.id) for post, _ in asked]
-    plans = await _plans(connection, ids)
-    known = await _known(connection, ids)
-    fresh = _fresh(asked, known)
-    owners = await _take_fingerprints(connection, fresh)
-    authors = await _thread_authors(connection, fresh)
-    rows = []
-    for post, position, target in fresh:
-        verdict = _verdict(post, target, owners)
-        author = authors.get((bounded(post.id), bounded(target.group)), "")
-        rows.append(target_row(post, position, target, verdict, author))
-        known[bounded(post.id), bounded(target.group)] = (_NEW if verdict == "open" else verdict, author)
-    await _TARGETS.run(connection, sorted(rows, key=lambda row: (str(row[0]), str(row[1]))))
-    return [_opened(post, targets, plans[bounded(post.id)], known) for post, targets in asked]
-
-
-def _fresh(asked: Sequence[Opening], known: _Known) -> list[_Fresh]:
-    """The targets that are not recorded yet; a group that was written to twice (office@, office+tag@) is one target."""
-    fresh: dict[tuple[str, str], _Fresh] = {}
+def _open_wave(asked: Sequence[Opening], starters: Mapping[_Starter, str]) -> Work:
+    rows: dict[_Name, SqlRow] = {}
+    prints: dict[str, SqlRow] = {}
     for post, targets in asked:
-        for position, target in enumerate(targets):
+        for position, target in enumerate(targets):  # a group that was written to twice (office@, office+tag@) is one
             name = bounded(post.id), bounded(target.group)
-            if name not in known:
-                fresh.setdefault(name, (post, position, target))
-    return list(fresh.values())
+            print_ = None if target.fingerprint is None else target.fingerprint.hex()
+            row = target_row(post, position, target, "open", _thread_author(target, starters))
+            if rows.setdefault(name, (*row, print_))[-1] == print_ and print_ is not None:
+                prints.setdefault(print_, (print_, *name, post.accepted_at))
+    steps = [
+        _POSTS.step(sorted((post_row(post) for post, _ in asked), key=lambda row: str(row[0]))),
+        _FINGERPRINTS.step([prints[name] for name in sorted(prints)]),
+        _TARGETS.step([rows[name] for name in sorted(rows)]),
+        _RECORDED.step([*sorted(rows), *((bounded(post.id), "") for post, targets in asked if not targets)]),
+    ]
+
+    def answers(told: Sequence[Rows]) -> list[Opened]:
+        fresh = {(post_id, group) for post_id, group in told[2]}
+        recorded = {(row[0], row[1]): row[2:] for row in told[3]}
+        return [_opened(post, targets, recorded, fresh) for post, targets in asked]
+
+    return Work(steps, answers)
 
 
 def _opened(
-    post: PostRecord,
-    targets: Sequence[TargetRecord],
-    recorded: Any,
-    known: Mapping[tuple[str, str], tuple[str, str]],
+    post: PostRecord, targets: Sequence[TargetRecord], recorded: Mapping[_Name, SqlRow], fresh: set[_Name]
 ) -> Opened:
     verdicts: dict[str, Verdict] = {}
     authors: dict[str, str] = {}
     for target in targets:
-        stored, author = known[bounded(post.id), bounded(target.group)]
-        match stored:
-            case "repetition":
-                verdicts[target.group] = Verdict.REPETITION
-            case "new":
-                verdicts[target.group] = Verdict.NEW
-            case _:
-                verdicts[target.group] = Verdict.AGAIN
+        name = bounded(post.id), bounded(target.group)
+        verdict, author = recorded[name][:2]
+        if verdict == "repetition":
+            verdicts[target.group] = Verdict.REPETITION
+        else:
+            verdicts[target.group] = Verdict.NEW if name in fresh else Verdict.AGAIN
         if author:
-            authors[target.group] = author
+            authors[target.group] = str(author)
+    plan: Any = recorded[bounded(post.id), bounded(targets[0].group) if targets else ""][2:]
+    cells, slices, graph, *body = plan
     return Opened(
-        cells=recorded["cells"],
-        slices=recorded["slices"],
+        cells=cells,
+        slices=slices,
         verdicts=verdicts,
         thread_authors=authors,
-        graph=graph_octets(recorded["graph"]),
-        body=body_ref(recorded),
+        graph=graph_octets(graph),
+        body=body_ref(dict(zip(("body_key", "body_size", "body_sha256"), body, strict=True))),
     )
-
-
-def _verdict(post: PostRecord, target: TargetRecord, owners: Mapping[str, str]) -> str:
-    if target.fingerprint is None or owners[target.fingerprint.hex()] == bounded(post.id):
-        return "open"
-    return "repetition"
-
-
-async def _plans(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Any]:
-    columns = posts.c
-    kept = (columns.cells, columns.slices, columns.graph, columns.body_key, columns.body_size, columns.body_sha256)
-    result = await connection.execute(select(columns.id, *kept).where(columns.id.in_(ids)))
-    return {row["id"]: row for row in result.mappings()}
 
 
 async def set_body(connection: AsyncConnection, post_id: str, body: BodyRef) -> BodyRef:
@@ -153,64 +187,3 @@ async def set_body(connection: AsyncConnection, post_id: str, body: BodyRef) -> 
         .first()
     )
     return (body_ref(dict(found)) if found else None) or body
-
-
-async def _known(connection: AsyncConnection, ids: Sequence[str]) -> _Known:
-    columns = post_groups.c
-    query = select(columns.post_id, columns.group_key, columns.verdict, columns.thread_author)
-    result = await connection.execute(query.where(columns.post_id.in_(ids)))
-    return {(row.post_id, row.group_key): (row.verdict, row.thread_author) for row in result}
-
-
-async def _take_fingerprints(connection: AsyncConnection, fresh: Sequence[_Fresh]) -> dict[str, str]:
-    """Whose each fingerprint is: the post's that came first within a week."""
-    rows = {
-        target.fingerprint.hex(): (target.fingerprint.hex(), bounded(post.id), post.accepted_at)
-        for post, _, target in reversed(fresh)
-        if target.fingerprint is not None
-    }
-    taken = await _FINGERPRINTS.run(connection, [rows[name] for name in sorted(rows)])
-    return {str(fingerprint): str(post_id) for fingerprint, post_id in taken}
-
-
-async def _thread_authors(connection: AsyncConnection, fresh: Sequence[_Fresh]) -> dict[tuple[str, str], str]:
-    """Who started the thread, for each (post, group) that answers a post of that group: the nearest such post knows."""
-    keys = {
-        (bounded(post.id), bounded(target.group)): [
-            name for name in map(message_key, reversed(nearest(target.references))) if name
-        ]
-        for post, _, target in fresh
-    }
-    wanted = sorted({name for names in keys.values() for name in names})
-    groups = sorted({group for (_, group), names in keys.items() if names})
-    if not wanted:
-        return {}
-    starters = await _starters(connection, wanted, groups)
-    found = {}
-    for (post_id, group), names in keys.items():
-        author = next((starters[name, group] for name in names if starters.get((name, group))), "")
-        if author:
-            found[post_id, group] = author
-    return found
-
-
-async def _starters(
-    connection: AsyncConnection, wanted: Sequence[str], groups: Sequence[str]
-) -> dict[tuple[str, str], str]:
-    """For each (Message-ID, group): the author that the first such post of the group leads back to."""
-    joined = posts.join(post_groups, post_groups.c.post_id == posts.c.id)
-    first = (
-        select(posts.c.message_key, post_groups.c.group_key, func.min(post_groups.c.post_id).label("post_id"))
-        .select_from(joined)
-        .where(posts.c.message_key.in_(wanted), post_groups.c.group_key.in_(groups))
-        .group_by(posts.c.message_key, post_groups.c.group_key)
-        .subquery()
-    )
-    query: Any = (
-        select(first.c.message_key, first.c.group_key, post_groups.c.thread_author, posts.c.author)
-        .select_from(first)
-        .join(posts, posts.c.id == first.c.post_id)
-        .join(post_groups, (post_groups.c.post_id == first.c.post_id) & (post_groups.c.group_key == first.c.group_key))
-    )
-    rows = await connection.execute(query)
-    return {(row.message_key, row.group_key): row.thread_author or clean(row.author) for row in rows}

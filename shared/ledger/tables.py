@@ -1,9 +1,8 @@
 """The tables of the ledger, on the metadata of `shared.database.tables`.
 
-The layout is made for tens of millions of outcomes. Post ids sort by time, so (post_id, key) appends and (key, post_id) lists a person's posts newest
-first; either could be split into partitions by time, for every key of a large table holds the post id. No index of `recipients` names a column
-that changes when a copy is delivered: PostgreSQL then updates the row in place (HOT; the fill factor leaves the room). What repeats is not
-stored: an address that is its own key, a path of one group. What an outsider makes long is shortened before it becomes a key (`rows.bounded`).
+The layout is made for tens of millions of outcomes a day: they are written as sheets (`attempts`, `shares`), one row for what one batch or one
+share says of all its recipients, and a row is never changed. Post ids sort by time and every key of a large table but `people` begins with
+one, so that rows are appended. What an outsider makes long is shortened before it becomes a key (`rows.bounded`).
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ posts = Table(
     Column("body_sha256", Text(), nullable=True),
     Column("graph", Text(), nullable=True),
     Index("ix_posts_message_key", "message_key"),
-    Index("ix_posts_accepted_at", "accepted_at"),
 )
 Index(
     "ix_posts_body_key",
@@ -86,60 +84,56 @@ fingerprints = Table(
     comment="What a post is (hexadecimal), known for a week: whoever comes second is a repetition",
 )
 
-recipients = Table(
-    "recipients",
+attempts = Table(
+    "attempts",
     metadata,
     _key("post_id", primary=True),
-    _key("key", primary=True),
+    Column("cell", Integer(), primary_key=True, autoincrement=False, nullable=False),
+    Column("mark", BigInteger(), primary_key=True, autoincrement=False, nullable=False),
+    Column("seq", BigInteger(), nullable=False),
     _time("at"),
-    Column("next_at", Double(), nullable=True),
-    Column("state", SmallInteger(), nullable=False),
+    Column("digest", BigInteger(), nullable=False),
     Column("attempts", SmallInteger(), nullable=False),
-    Column("code", SmallInteger(), nullable=False),
+    Column("delivered", Integer(), nullable=False),
+    Column("failed", Integer(), nullable=False),
+    Column("deferred", Integer(), nullable=False),
     _key("group_key"),
-    Column("address", Text(), nullable=True),
-    Column("via", Text(), nullable=True),
-    _text("status"),
-    _text("reply"),
-    _text("hop"),
-    Index("ix_recipients_key_post_id", "key", "post_id"),
-    sqlite_with_rowid=False,
-    postgresql_with={"fillfactor": 85},
-    comment="Who gets a copy. state: 0 queued, 1 deferred, 2 delivered, 3 failed; address: NULL where it is the key",
-)
-Index(
-    "ix_recipients_next_at",
-    recipients.c.next_at,
-    postgresql_where=recipients.c.next_at.is_not(None),
-    sqlite_where=recipients.c.next_at.is_not(None),
+    _text("content"),
+    comment="What became of a batch. mark: of group and content; seq: the order of telling; digest: of the keys that are final",
 )
 
-suppressions = Table(
-    "suppressions",
-    metadata,
-    _key("post_id", primary=True),
-    _key("key", primary=True),
-    _key("group_key", primary=True),
-    Column("path", BigInteger(), primary_key=True, autoincrement=False, nullable=False),
-    _time("at"),
-    Column("address", Text(), nullable=True),
-    Column("via", Text(), nullable=True),
-    _text("reason"),
-    Index("ix_suppressions_key_post_id", "key", "post_id"),
-    sqlite_with_rowid=False,
-    comment="Who gets none. path: a digest of reason and path of groups, for one address may be left out on several",
-)
-
-slices = Table(
-    "slices",
+shares = Table(
+    "shares",
     metadata,
     _key("post_id", primary=True),
     _key("group_key", primary=True),
     Column("number", Integer(), primary_key=True, autoincrement=False, nullable=False),
+    Column("mark", BigInteger(), primary_key=True, autoincrement=False, nullable=False),
     Column("parts", Integer(), nullable=False),
+    Column("seq", BigInteger(), nullable=False),
+    _time("at"),
+    Column("digest", BigInteger(), nullable=False),
     Column("announced", Integer(), nullable=False),
+    Column("queued", Integer(), nullable=False),
+    Column("suppressed", Integer(), nullable=False),
+    Column("signature", Text(), nullable=True),
+    _text("content"),
+    comment="Who gets a copy and who does not, by shares. digest: of the keys that are queued; signature: of a share of many",
+)
+Index(
+    "ix_shares_big",
+    shares.c.post_id,
+    postgresql_where=shares.c.signature.is_not(None),
+    sqlite_where=shares.c.signature.is_not(None),
+)
+
+people = Table(
+    "people",
+    metadata,
+    Column("hash", BigInteger(), primary_key=True, autoincrement=False, nullable=False),
+    _key("post_id", primary=True),
     sqlite_with_rowid=False,
-    comment="The shares of a fan-out that are filed; announced: how many addresses the expander said",
+    comment="Posts by the addresses of their small shares; hash: 63 bits of the key",
 )
 
 claims = Table(
@@ -150,7 +144,6 @@ claims = Table(
     _key("hop", primary=True),
     _key("owner"),
     _time("until"),
-    Index("ix_claims_owner", "owner"),
     comment="What senders are at; until is by the database's own clock",
 )
 

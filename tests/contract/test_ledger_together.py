@@ -51,7 +51,7 @@ async def test_p4_everybody_at_once_over_the_same_rows(ledgers: tuple[SqlLedger,
         ledger, owner = ledgers[number % 2], f"sender{number % 2}"
         people = random.sample(range(PEOPLE), PEOPLE)
         claim = Claim(post_id=post_id, cell=number, hop="smtp://h:25")
-        assert await ledger.claim(claim, owner, 30) == 0.0
+        assert (await ledger.take(claim, owner, 30)).wait == 0.0
         for start in range(0, PEOPLE, 15):
             fates = [
                 Fate(
@@ -66,7 +66,7 @@ async def test_p4_everybody_at_once_over_the_same_rows(ledgers: tuple[SqlLedger,
                 )
                 for one in people[start : start + 15]
             ]
-            await ledger.record(post_id, GROUP, fates)
+            await ledger.record(claim, GROUP, fates)
         await ledger.release(claim, owner)
 
     async def file(post_id: str, number: int) -> None:

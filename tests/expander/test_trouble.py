@@ -16,7 +16,7 @@ from shared.bodies import BodiesUnavailable
 from shared.bus import BusUnavailable, Outgoing
 from shared.directory import DirectoryUnavailable
 from shared.groups import SLOTS, slot
-from shared.ledger import LedgerUnavailable
+from shared.ledger import Claim, LedgerUnavailable
 from shared.messages import Expanded, Fate, Post, State, TargetKind, encode
 from shared.topology import Queue
 from tests.expander.town import person
@@ -206,7 +206,10 @@ async def test_p4_a_sub_group_deleted_in_mid_fan_out_is_no_person_and_the_fan_ou
         assert sub not in result.copies
         assert len([who for who in result.people if who.startswith("p")]) == 300
         await world.file(result)
-        await world.ledger.record(given.id, OFFICE, [_delivered(who) for who in result.copies])
+        for who in result.copies:
+            sent = result.one(who).delivery
+            claim = Claim(post_id=given.id, cell=sent.cell, hop=sent.hop)
+            await world.ledger.record(claim, OFFICE, [_delivered(who)])
         totals = await world.ledger.totals(given.id, OFFICE)
         assert (totals.complete, totals.expanded, totals.failed) == (True, totals.announced, int(not in_place))
 

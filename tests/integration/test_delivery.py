@@ -231,13 +231,13 @@ async def test_p3_a_claim_of_a_sender_that_died_is_waited_for_and_then_taken(clu
     """By the database's clock: nothing is sent while the lease lives, everything when it has run out."""
     batch = cluster.delivery(0, "ana@x.test")
     claim = Claim(post_id=batch.post_id, cell=batch.cell, hop=batch.hop)
-    assert await cluster.ledger.claim(claim, "a sender that died", 3.0) == 0.0
+    assert (await cluster.ledger.take(claim, "a sender that died", 3.0)).wait == 0.0
     begun = time.monotonic()
     await cluster.sender()
     await cluster.publish(batch)
     await until(lambda: cluster.sink.counts["ana@x.test"] == 1, "the copy")
     assert time.monotonic() - begun >= 2.5
-    assert await cluster.ledger.claim(claim, "another", 1.0) <= 2.0  # let go of, or about to run out
+    assert (await cluster.ledger.take(claim, "another", 1.0)).wait <= 2.0  # let go of, or about to run out
 
 
 async def test_f7_p3_an_outcome_told_twice_is_one_notice_and_one_event_id(cluster: Cluster) -> None:

@@ -86,13 +86,12 @@ async def test_what_is_deferred_is_tried_again_until_it_is_delivered(bus: Bus, l
     async with Sink() as sink, running(sink, bus, ledger):
         await publish(bus, delivery(sink, 1, "ana@x.test", "450-2_c@x.test", "550_b@x.test"))
         await until(lambda: sink.counts["450-2_c@x.test"] == 1, "the third attempt")
-        told = await outcomes(bus, 3)
+        told = await outcomes(bus, 2)
         assert sink.counts == {"ana@x.test": 1, "450-2_c@x.test": 1}
         assert sink.tries == {"ana@x.test": 1, "450-2_c@x.test": 3, "550_b@x.test": 1}
     assert [[(fate.attempt, fate.state) for fate in each.fates if fate.address[0] == "4"] for each in told] == [
         [(0, State.DEFERRED)],
         [(1, State.DEFERRED)],
-        [(2, State.DELIVERED)],
     ]
     standing = (await ledger.standings("01post", ["450-2_c@x.test"]))["450-2_c@x.test"]
     assert (standing.state, standing.attempts) == (State.DELIVERED, 3)

@@ -182,7 +182,8 @@ async def test_a_release_that_fails_for_any_reason_does_not_make_done_work_fail(
     async with Sink() as sink:
         message = delivery(sink, "ana@x.test")
         one = sender(sink, FaultyLedger(ledger, "release", 1), RecordingBus())
-        await one.handle(message, Hand(message))
+        for _ in range(2):  # the second time there is nothing to record, so that the claim is given back by itself
+            await one.handle(message, Hand(message))
         assert len(one._claims._leftovers) == 1
         await one._claims.release_leftovers()
         assert not one._claims._leftovers
@@ -251,7 +252,7 @@ async def test_what_failed_goes_with_the_word_of_it_where_the_author_may_get_it_
         for cell, name in enumerate(("550_b@x.test", "ana@x.test")):
             message = delivery(sink, name, mail_from=mail_from, kind=kind, cell=cell)
             await sender(sink, ledger, bus).handle(message, Hand(message))
-    assert [told.content for told in bus.told] == [message.content if comes else None, None]
+    assert [told.content for told in bus.told] == [message.content if comes else None]
 
 
 async def test_f28_a_next_hop_that_takes_everything_and_hangs_up_gets_a_bounded_number_of_copies(

@@ -105,13 +105,14 @@ async def do(ledger: SqlLedger, post_id: str, step: tuple[str, str, object]) -> 
     kind, name, rest = step
     match kind, rest:
         case "record", list(given_fates):
-            return await ledger.record(post_id, name, given_fates)
+            return await ledger.record(Claim(post_id=post_id, cell=0, hop="h"), name, given_fates)
         case "file", (int(index), tuple(queued), tuple(suppressed)):
             return await ledger.file(
                 Expanded(post_id=post_id, group=name, index=index, of=OF, queued=queued, suppressed=suppressed, at=1.0)
             )
         case "claim", int(cell):
-            return await ledger.claim(Claim(post_id=post_id, cell=cell, hop="h"), name, 600.0) == 0.0
+            taken = await ledger.take(Claim(post_id=post_id, cell=cell, hop="h"), name, 600.0)
+            return taken.wait == 0.0
         case "release", int(cell):
             return await ledger.release(Claim(post_id=post_id, cell=cell, hop="h"), name)
     raise AssertionError(step)

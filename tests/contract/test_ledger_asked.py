@@ -1,0 +1,191 @@
+"""The ledger's port, held on SQLite and PostgreSQL alike: what is asked, parked and swept."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from shared.identity import derive, new_id
+from shared.ledger.store import SqlLedger
+from shared.messages import (
+    BodyRef,
+    Content,
+    Delivery,
+    Origin,
+    Post,
+    Reason,
+    Recipient,
+    Refused,
+    State,
+    Suppressed,
+    Target,
+    encode,
+)
+from tests.contract.ledgers import DAY, GROUP, at, fate, post, rows_of, share, target
+
+
+# --- asked ------------------------------------------------------------------------------------------------------------
+async def test_p4_a_trace_comes_in_pages_recipients_first(ledger: SqlLedger) -> None:
+    record = post()
+    await ledger.open_post(record, [target()])
+    names = [f"m{n:04}@x.test" for n in range(1100)]
+    left_out = [Suppressed(address=f"s{n:04}@x.test", reason=Reason.PAUSED) for n in range(600)]
+    random.Random(7).shuffle(names)
+    await ledger.file(share(record.id, names, left_out))
+    pages = [page async for page in ledger.trace(record.id)]
+    assert [len(page) for page in pages] == [500, 500, 100, 500, 100]
+    rows = [row for page in pages for row in page]
+    assert [row.address for row in rows[:1100]] == sorted(names)
+    assert [row.address for row in rows[1100:]] == [entry.address for entry in left_out]
+    (one,) = await rows_of(ledger, record.id, "M0007@x.test")
+    assert (one.address, one.state, one.group) == ("m0007@x.test", State.QUEUED, GROUP)
+
+
+async def test_find_by_message_id_group_and_recipient_newest_first(ledger: SqlLedger) -> None:
+    now = time.time()
+    posts = [post(accepted_at=now - 100 + n, message_id=f"<m{n % 2}@x>") for n in range(6)]
+    for number, record in enumerate(posts):
+        group = f"g{number % 3}@example.test"
+        await ledger.open_post(record, [target(group)])
+        gone = [Suppressed(address="Gone@x.test", reason=Reason.PAUSED, via=(str(n),)) for n in range(3)]
+        await ledger.file(
+            share(record.id, ["All@x.test", f"only{number}@x.test"], gone if number == 5 else (), group=group)
+        )
+    await ledger.record(at(derive(posts[0].id, "report")), GROUP, [fate("all@x.test")])  # a report: no post of its own
+
+    async def found(**asked: Any) -> list[int]:
+        ids = [record.id for record in posts]
+        return [ids.index(summary.record.id) for summary in await ledger.find(**asked)]
+
+    assert await found(message_id="<m1@x>") == [5, 3, 1]
+    assert await found(message_id="m1@x") == [5, 3, 1]
+    assert await found(group="G2@example.test") == [5, 2]
+    assert await found(recipient="ALL@x.test") == [5, 4, 3, 2, 1, 0]
+    assert await found(recipient="all@x.test", limit=2) == [5, 4]
+    assert await found(recipient="gone@x.test") == [5]
+    assert await found(recipient="all@x.test", group="g0@example.test", message_id="m1@x") == [3]
+    assert await found(recipient="nobody@x.test") == []
+    assert await found(limit=3) == [5, 4, 3]
+    assert (await ledger.find(recipient="only3@x.test"))[0].totals.deferred == 2
+
+
+async def test_refusals_are_counted_once_and_the_last_are_kept(ledger: SqlLedger) -> None:
+    at = 1_790_000_000.0
+    messages = [
+        Refused(group=GROUP, mail_from="s@x", code=550, status="5.7.1", text="no", ip="192.0.2.1", at=at + n)
+        for n in range(450)
+    ]
+    await asyncio.gather(*(ledger.refused(message) for message in messages))
+    await ledger.refused(messages[-1])
+    await ledger.refused(msgspec.structs.replace(messages[0], group="other@example.test", at=at + DAY))
+    assert await ledger.refusals_by_day(GROUP) == {"2026-09-21": 450}
+    assert await ledger.refusals_by_day("other@example.test") == {"2026-09-22": 1}
+    assert list(await ledger.refusals(GROUP, limit=2)) == [messages[-1], messages[-2]]
+    assert len(await ledger.refusals(GROUP, limit=1000)) == 200
+
+
+# --- parked -----------------------------------------------------------------------------------------------------------
+def wire_post(body: str) -> Post:
+    return Post(
+        id=new_id(),
+        accepted_at=time.time(),
+        mail_from="",
+        targets=(Target(group=GROUP, recipient=GROUP),),
+        content=Content(head=b"\r\n", ref=BodyRef(key=body, size=1, sha256=b"")),
+        digest=b"",
+        origin=Origin(ip="", helo="", protocol="LMTP"),
+    )
+
+
+async def test_parked_messages_are_kept_once_and_forgotten(ledger: SqlLedger) -> None:
+    payload = bytes(range(256))
+    numbers = [await ledger.park("posts", f"why\0{n}", payload, 3, unique="u1") for n in range(2)]
+    assert numbers[0] == numbers[1]
+    second = await ledger.park("slices", "other", b"", 0, unique="u2")
+    assert [one.id for one in await ledger.parked()] == [numbers[0], second]
+    assert [one.id for one in await ledger.parked(after=numbers[0])] == [second]
+    assert [one.id for one in await ledger.parked(limit=1)] == [numbers[0]]
+    one = await ledger.parked_one(numbers[0])
+    assert one is not None
+    assert (one.queue, one.payload, one.tries) == ("posts", payload, 3)
+    assert await ledger.unpark(numbers[0]) is True
+    assert await ledger.unpark(numbers[0]) is False
+    assert await ledger.parked_one(numbers[0]) is None
+
+
+async def test_f46_a_body_is_in_use_while_a_parked_message_names_it(ledger: SqlLedger) -> None:
+    parked = wire_post("parked-body")
+    delivery = Delivery(
+        post_id="p",
+        group=GROUP,
+        cell=0,
+        hop="h",
+        mail_from="",
+        recipients=(Recipient(address="a@x"),),
+        content=Content(head=b"", ref=BodyRef(key="delivery-body", size=1, sha256=b"")),
+        accepted_at=0,
+    )
+    number = await ledger.park("posts", "why", encode(parked), 1, unique="a")
+    await ledger.park("deliveries.bulk", "why", encode(delivery), 1, unique="b")
+    assert await ledger.body_in_use("parked-body")
+    assert await ledger.body_in_use("delivery-body")
+    await ledger.unpark(number)
+    assert not await ledger.body_in_use("parked-body")
+    assert not await ledger.body_in_use("never")
+
+
+async def test_f46_a_body_is_in_use_until_its_post_is_finished(ledger: SqlLedger) -> None:
+    old = time.time() - 30 * DAY
+    records = [
+        post(accepted_at=at, body=BodyRef(key=key, size=1, sha256=b"\1"))
+        for key, at in (("old", old), ("new", time.time()), ("unfiled", old))
+    ]
+    for record in records:
+        await ledger.open_post(record, [target()])
+    await ledger.file(share(records[0].id, ["a@x.test"]))
+    await ledger.record(at(records[0].id), GROUP, [fate("a@x.test", State.DEFERRED)])
+    assert await ledger.body_in_use("old")
+    await ledger.record(at(records[0].id), GROUP, [fate("a@x.test", State.DELIVERED, 1)])
+    assert not await ledger.body_in_use("old")
+    assert await ledger.body_in_use("unfiled")
+    await ledger.file(share(records[1].id, []))
+    assert await ledger.body_in_use("new")  # finished, but recent
+
+
+# --- sweeping ---------------------------------------------------------------------------------------------------------
+async def test_sweep_drops_what_is_finished_and_old(ledger: SqlLedger, engine: AsyncEngine) -> None:
+    old, now = time.time() - 100 * DAY, time.time()
+    finished, waiting, young = post(accepted_at=old), post(accepted_at=old + 1), post()
+    for record in (finished, waiting, young):
+        await ledger.open_post(record, [target(fingerprint=record.id.encode())])
+        names = [f"m{n}@x.test" for n in range(2100)] if record is finished else ["a@x.test"]
+        await ledger.file(share(record.id, names, [Suppressed(address="s@x.test", reason=Reason.PAUSED)]))
+    await ledger.record(at(finished.id), GROUP, [fate(f"m{n}@x.test", at=old) for n in range(2100)])
+    await ledger.record(at(young.id), GROUP, [fate("a@x.test")])
+    report, alive = derive(finished.id, "report"), derive(waiting.id, "report")
+    await ledger.record(at(report), GROUP, [fate("r@x.test", at=old)])
+    await ledger.record(at(alive), GROUP, [fate("r@x.test", State.DEFERRED, at=old)])
+    assert await ledger.sweep(posts_before=now - 90 * DAY) == 1
+    assert await ledger.post(finished.id) is None
+    assert await ledger.post(waiting.id) is not None
+    assert await ledger.post(young.id) is not None
+    assert await ledger.standings(report, ["r@x.test"]) == {}
+    assert len(await ledger.standings(alive, ["r@x.test"])) == 1
+    async with engine.connect() as connection:
+        kept = {
+            table: set(await connection.scalars(text(f"SELECT post_id FROM {table}")))
+            for table in ("shares", "attempts", "people", "fingerprints")
+        }
+    assert kept == {
+        "shares": {waiting.id, young.id},
+        "attempts": {young.id, alive},
+        "people": {waiting.id, young.id},
+        "fingerprints": {young.id},
+    }
+    assert await ledger.sweep(posts_before=now - 90 * DAY) == 0
