@@ -64,6 +64,7 @@ test-smoke: setup compiled
 
 # `make bench ARGS="--only many --systems cluster,postfix"` for a part of it.
 bench: setup compiled
+	@env -u VIRTUAL_ENV $(VENV)/bin/uv sync --quiet --frozen --inexact --group dev --group bench --python $(VENV)/bin/python
 	@$(VENV)/bin/python -m bench $(ARGS)
 
 check: setup

@@ -1,4 +1,8 @@
-"""`python -m bench`: run workloads, print one table, keep the results; `python -m bench report` makes the page from them.
+"""Measure Horo beside its peers on this machine.
+
+python -m bench             run workloads, print one table, keep the results; all of them also write docs/benchmarks.md
+python -m bench report      write docs/benchmarks.md from the results that are kept
+python -m bench profile     run workloads under py-spy and keep where the time goes
 
 The exit status is 1 when a copy was lost, came twice or was not expected, and when a workload could not be run.
 """
@@ -6,79 +10,95 @@ The exit status is 1 when a copy was lost, came twice or was not expected, and w
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import programs, results
+from bench import profile, programs, report, results
+from bench.plan import WORKLOADS, Wish, carry_out
 from bench.results import Result
-from bench.run import SYSTEMS, Options, run
+from bench.run import SYSTEMS, Options
 from bench.table import table
-from bench.workloads import FAN_OUTS
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "var" / "bench" / "results.json"
+PROFILES = ROOT / "var" / "bench" / "profiles.json"
+PROFILED = ("many", "huge")
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command; its exit status."""
-    wish = _parser().parse_args(arguments)
+    given = _parser().parse_args(arguments)
+    if given.command == "report":
+        return _report()
     with tempfile.TemporaryDirectory(prefix="horo-bench-programs-") as folder:
         programs.build(Path(folder))
         options = Options(
             programs=Path(folder),
             batch=datetime.now(UTC).isoformat(timespec="seconds"),
-            processes={name: int(count) for name, _, count in (word.partition("=") for word in wish.processes)},
-            settings=dict(_pair(word) for word in wish.set),
+            processes={name: int(count) for name, _, count in (word.partition("=") for word in given.processes)},
+            settings={name: value for name, _, value in (word.partition("=") for word in given.set)},
         )
-        found = _run_all(wish, options)
-    if not wish.quick:
-        results.write(KEPT, results.merged(results.read(KEPT), found))
+        if given.command == "profile":
+            return _profile(given, options)
+        return _measure(given, options)
+
+
+def _measure(given: argparse.Namespace, options: Options) -> int:
+    found = list(carry_out(Wish(given.only or WORKLOADS, given.systems, given.runs, given.quick), options))
     print(table(found))
+    if not given.quick:
+        results.write(KEPT, results.merged(results.read(KEPT), found))
+        if not given.only:
+            _profile(given, options)
+            _report()
     return 0 if all(result.exact for result in found) else 1
 
 
-def _run_all(wish: argparse.Namespace, options: Options) -> list[Result]:
-    found = []
-    for name in wish.only:
-        workload = FAN_OUTS[name](0.1 if wish.quick else 1.0)
-        for number in range(wish.runs or workload.runs):
-            for system in wish.systems:  # in turn, so that a change of the machine's mood meets all of them
-                _say(f"{name} {number + 1}/{wish.runs or workload.runs}: {system} ...")
-                result = run(workload, system, options)
-                _say(
-                    f"{name}: {system}: {result.failed or f'{result.seconds:.2f} s, {result.cpu_seconds:.2f} s of CPU'}"
-                )
-                found.append(result)
-    return found
+def _profile(given: argparse.Namespace, options: Options) -> int:
+    """Profile the cluster, and print and keep what was found."""
+    kept = json.loads(PROFILES.read_text()) if PROFILES.exists() else {}
+    found: list[Result] = []
+    for workload in given.only or PROFILED:
+        folder = Path(tempfile.mkdtemp(prefix="horo-bench-profile-"))
+        wish = Wish([workload], ["cluster"], 1, given.quick)
+        found += carry_out(wish, replace(options, profile=folder))
+        kept[workload] = profile.tables(folder)
+        shutil.rmtree(folder)
+        print(kept[workload])
+    PROFILES.parent.mkdir(parents=True, exist_ok=True)
+    PROFILES.write_text(json.dumps(kept, indent=1) + "\n")
+    return 0 if all(result.exact for result in found) else 1
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _report() -> int:
+    profiles = json.loads(PROFILES.read_text()) if PROFILES.exists() else {}
+    report.write(ROOT / "docs", results.read(KEPT), profiles)
+    return 0
 
 
-def _pair(word: str) -> tuple[str, str]:
-    key, _, value = word.partition("=")
-    return key, value
+def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        if unknown := set(chosen) - set(known):
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        return chosen
 
-
-def _names(known: Sequence[str]) -> type:
-    class Names(list[str]):
-        def __init__(self, text: str) -> None:
-            super().__init__(text.split(","))
-            if unknown := set(self) - set(known):
-                raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
-
-    return Names
+    return names
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    workloads, systems = list(FAN_OUTS), list(SYSTEMS)
-    parser.add_argument("--only", type=_names(workloads), default=workloads, help=f"of {','.join(workloads)}")
-    parser.add_argument("--systems", type=_names(systems), default=systems, help=f"of {','.join(systems)}")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", nargs="?", choices=("run", "report", "profile"), default="run")
+    parser.add_argument("--only", type=_names(WORKLOADS), default=[], help=f"of {','.join(WORKLOADS)}")
+    parser.add_argument("--systems", type=_names(list(SYSTEMS)), default=list(SYSTEMS), help=f"of {','.join(SYSTEMS)}")
     parser.add_argument("--runs", type=int, default=0, help="runs of each workload; 0: as many as each one says")
     parser.add_argument("--quick", action="store_true", help="a tenth of the size; the results are not kept")
     parser.add_argument(

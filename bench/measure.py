@@ -81,6 +81,14 @@ def _octets(text: str | None) -> int:
     return int(text.split()[0]) * 1024 if text else 0
 
 
+def machine_cpu() -> float:
+    """Processor seconds that this machine has been busy since it started, all cores."""
+    words = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    idle = int(words[3]) + int(words[4])
+    # guest time is in user time already
+    return (sum(map(int, words[:8])) - idle) / TICKS
+
+
 def trees(roots: Roots) -> dict[str, dict[int, Look]]:
     """Every living process of every role."""
     every = {pid: seen for pid in _pids() if (seen := look(pid))}
@@ -97,6 +105,19 @@ def trees(roots: Roots) -> dict[str, dict[int, Look]]:
             todo += children.get(pid, ())
         found[role] = members
     return found
+
+
+def held(roots: Roots) -> dict[str, int]:
+    """Octets that each role holds now: what is shared among processes is counted in parts (PSS)."""
+    return {role: sum(_held(pid) for pid in members) for role, members in trees(roots).items()}
+
+
+def _held(pid: int) -> int:
+    try:
+        lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended, or it is the kernel's
+        return 0
+    return next((_octets(line.split(":", 1)[1]) for line in lines if line.startswith("Pss:")), 0)
 
 
 def _pids() -> list[int]:

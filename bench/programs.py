@@ -27,7 +27,7 @@ WORD = (1 << 64) - 1
 def build(folder: Path) -> None:
     """Compile both programs into the folder. Raises RuntimeError with what the compiler printed."""
     require_compiler()
-    for name, sources in (("sink", ("sink.c", "counting.c")), ("source", ("source.c",))):
+    for name, sources in (("sink", ("sink.c", "smtp.c", "counting.c")), ("source", ("source.c",))):
         command = ["gcc", *FLAGS, "-o", str(folder / name), *(str(NATIVE / source) for source in sources)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:

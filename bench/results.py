@@ -40,6 +40,10 @@ class Result:
     """By role; sink and source are not among them."""
     sink_cpu: float = 0.0
     source_cpu: float = 0.0
+    strangers: float = 0.0
+    """Processor seconds that anything else on the machine took meanwhile: where this is not small, times say little."""
+    left_out: str = ""
+    """Why it was not run at all."""
     versions: dict[str, str] = field(default_factory=dict)
     failed: str = ""
     """Why there are no numbers."""
@@ -53,6 +57,11 @@ class Result:
     def exact(self) -> bool:
         """Whether exactly the expected copies arrived, none twice."""
         return not (self.lost or self.twice or self.unexpected or self.refused or self.failed)
+
+    @property
+    def rate(self) -> float:
+        """Copies a second; 0 where nothing was measured."""
+        return self.copies / self.seconds if self.seconds else 0.0
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

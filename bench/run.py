@@ -9,11 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.measure import Meter, Usages
+from bench.measure import Meter, Usages, machine_cpu
+from bench.profile import recording
 from bench.programs import Load, Seen, Sent, Sink, Source
 from bench.results import Result, percentiles
 from bench.systems import CannotRun, Group, Setup, System
 from bench.systems.horo import Horo
+from bench.systems.mailman import Mailman
 from bench.systems.postfix import Postfix
 from bench.workloads import DOMAIN, Expected, Workload, expected_lines, people
 
@@ -21,6 +23,7 @@ SYSTEMS: Mapping[str, Callable[[], System]] = {
     "cluster": lambda: Horo("cluster"),
     "embedded": lambda: Horo("embedded"),
     "postfix": Postfix,
+    "mailman": Mailman,
 }
 WARM = Group(f"warm@{DOMAIN}", people(10, label="warm"))
 WARM_POSTS = 100
@@ -36,6 +39,8 @@ class Options:
     batch: str
     processes: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    profile: Path | None = None
+    """A folder for what py-spy records of every service while the load runs."""
 
 
 @contextmanager
@@ -59,15 +64,15 @@ def run(workload: Workload, name: str, options: Options) -> Result:
         with running(name, options, delay=workload.delay, single=workload.single) as (system, sink):
             system.load([WARM, *workload.groups])
             result.versions = dict(system.versions())
-            _warm(system, sink, options)
+            warm(system, sink, options)
             _measure(workload, system, sink, options, result)
     except (CannotRun, RuntimeError, AssertionError, TimeoutError) as why:
         result.failed = str(why)[-2000:] or type(why).__name__
     return result
 
 
-def _warm(system: System, sink: Sink, options: Options) -> None:
-    """A few posts, so that connections are open and caches are filled, as in a system that has run for a while."""
+def warm(system: System, sink: Sink, options: Options) -> None:
+    """Send a few posts, so that connections are open and caches are filled, as in a system that has run for a while."""
     load = Load([WARM.address], WARM_POSTS, connections=20, prefix="warm")
     meter = Meter(system.roots)
     source = Source(options.programs, system.port, system.protocol, load)
@@ -81,7 +86,13 @@ def _warm(system: System, sink: Sink, options: Options) -> None:
 
 
 def _measure(workload: Workload, system: System, sink: Sink, options: Options, result: Result) -> None:
+    with recording(system.roots(), options.profile):
+        _measure_load(workload, system, sink, options, result)
+
+
+def _measure_load(workload: Workload, system: System, sink: Sink, options: Options, result: Result) -> None:
     every = [workload.expected, *([workload.beside] if workload.beside else [])]
+    machine = machine_cpu()
     meter, sink_meter = Meter(system.roots), Meter(lambda: {"sink": [sink.pid]})
     sources = [Source(options.programs, system.port, system.protocol, expected.load) for expected in every]
     source_meter = Meter(lambda: {"source": [source.pid for source in sources]})
@@ -90,12 +101,38 @@ def _measure(workload: Workload, system: System, sink: Sink, options: Options, r
     sent = [source.finish(workload.timeout) for source in sources]
     at_rest = meter.quiet(SETTLE)
     _fill_usage(result, meter.stop(), sink_meter.stop())
+    ours = result.cpu_seconds + result.sink_cpu + result.source_cpu
+    result.strangers = round(max(0.0, machine_cpu() - machine - ours), 2)
     counts = sink.counts()
     result.settled = max(0.0, at_rest - counts["last"])
     _fill_counts(result, sink, every)
     _fill_times(result, workload, sent, sink.messages())
     if not arrived:
         result.failed = f"not all copies came in {workload.timeout:g} s; the system said:\n{system.said()}"
+
+
+def direct(expected: Expected, options: Options) -> Result:
+    """The source and the sink with nothing between them: their own ceiling."""
+    load = expected.load
+    result = Result("ceiling", f"{load.recipients} a transaction", options.batch)
+    sink = Sink(options.programs)
+    try:
+        meter, machine = Meter(lambda: {"sink": [sink.pid]}), machine_cpu()
+        source = Source(options.programs, sink.port, "smtp", load)
+        source_meter = Meter(lambda: {"source": [source.pid]})
+        arrived = sink.wait(load.messages * load.recipients, 120)
+        result.source_cpu = source_meter.stop().cpu
+        sent = source.finish(120)
+        result.sink_cpu = meter.stop().cpu
+        result.strangers = round(max(0.0, machine_cpu() - machine - result.sink_cpu - result.source_cpu), 2)
+        counts = sink.counts()
+        result.posts, result.copies, result.twice = len(sent), counts["pairs"], counts["twice"]
+        result.seconds = counts["last"] - min(one.began for one in sent)
+        result.refused = sum(one.code != 250 for one in sent)
+        result.lost = 0 if arrived else load.messages * load.recipients - counts["pairs"]
+    finally:
+        sink.close()
+    return result
 
 
 def _fill_usage(result: Result, usages: Usages, sink: Usages) -> None:

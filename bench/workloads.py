@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench.programs import Load, message_id
@@ -173,6 +173,33 @@ def large(scale: float) -> Workload:
         "large", "one message of 25 MiB to 1,000 members", groups, fan_out(groups, 1, size=_scaled(25 << 20, scale))
     )
 
+
+def ceiling(scale: float) -> Sequence[Expected]:
+    """What the sink takes from the source with nothing between them: the same messages with 1, 10, 50 and 100 recipients a transaction."""
+    everybody = people(5000)
+    return [
+        Expected(
+            Load(
+                everybody,
+                _scaled(transactions, scale),
+                connections=20,
+                recipients=recipients,
+                prefix=f"direct{recipients}",
+            ),
+            [],
+        )
+        for recipients, transactions in ((1, 40_000), (10, 20_000), (50, 8_000), (100, 4_000))
+    ]
+
+
+PEER_SCALE: Mapping[tuple[str, str], float] = {("many", "mailman"): 0.1, ("wan", "mailman"): 0.1}
+"""Where a peer is so slow that it gets a part of the load: rates are compared, not times."""
+
+LEFT_OUT: Mapping[tuple[str, str], str] = {
+    ("huge", "mailman"): "a million members: at its rate of adding members and of sending this takes hours",
+    ("mixed", "mailman"): "as for huge",
+}
+"""What is not run, and why."""
 
 FAN_OUTS = {workload.__name__: workload for workload in (many, big, verp, huge, mixed, wan, large)}
 """Name -> function of the scale (1.0: full size)."""

@@ -19,22 +19,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "common.h"
-#include "counting.h"
+#include "smtp.h"
 
-enum { READ_SIZE = 65536, MAX_EVENTS = 256, MAX_HEAD = 1 << 20, NO_TARGET = 0 };
+enum { READ_SIZE = 65536, MAX_EVENTS = 256 };
 enum kind { SMTP_LISTENER, CONTROL_LISTENER, STANDARD_INPUT, SMTP, CONTROL };
-enum state { COMMANDS, HEAD, BODY };
 
 struct connection {
     int fd;
     enum kind kind;
-    enum state state;
-    struct buffer in, out, recipients;
-    uint64_t message; /* hash of the Message-ID of the transaction; 0 until it is known */
-    uint64_t target;  /* pairs that a WAIT waits for */
-    int full;         /* no memory for this transaction's recipients */
-    int closing, writing, dead;
+    struct buffer in, out;
+    struct session session;
+    uint64_t target; /* pairs that a WAIT waits for */
+    int writing, dead;
     int owed; /* delayed replies that still name this connection */
 };
 
@@ -54,22 +50,24 @@ static int poll_fd;
 static uint64_t connections, refused;
 
 /* --- connections ---------------------------------------------------------------------------------------------------- */
-static int watch(int fd, enum kind kind) {
+static struct connection *watch(int fd, enum kind kind) {
     struct connection *c = calloc(1, sizeof *c);
-    if (!c) {
-        close(fd);
-        return -1;
-    }
-    *c = (struct connection){.fd = fd, .kind = kind};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-    return epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event);
+    if (!c || epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event)) {
+        free(c);
+        close(fd);
+        return NULL;
+    }
+    c->fd = fd;
+    c->kind = kind;
+    return c;
 }
 
 static void bury(struct connection *c) {
     if (c->dead && !c->owed) {
         free(c->in.bytes);
         free(c->out.bytes);
-        free(c->recipients.bytes);
+        free(c->session.recipients.bytes);
         free(c);
     }
 }
@@ -105,7 +103,7 @@ static void flush(struct connection *c) {
     }
     if (!c->dead) {
         want_to_write(c, 0);
-        if (c->closing && !c->owed) {
+        if (c->session.closing && !c->owed) {
             end(c);
         }
     }
@@ -213,128 +211,45 @@ static void control_line(struct connection *c, char *line, size_t length) {
     }
 }
 
-/* --- SMTP ----------------------------------------------------------------------------------------------------------- */
-static void forget_transaction(struct connection *c) {
-    c->recipients.length = 0;
-    c->message = 0;
-    c->full = 0;
-}
-
-/* RCPT TO:<address> parameters */
-static void recipient(struct connection *c, const char *line, size_t length) {
-    const char *open = memchr(line, '<', length);
-    const char *close = open ? memrchr(open, '>', length - (size_t)(open - line)) : NULL;
-    if (!close) {
-        say(c, "501 5.1.3 Bad recipient address syntax\r\n");
-        return;
-    }
-    uint64_t hash = hash_text(open + 1, (size_t)(close - open) - 1);
-    if (buffer_add(&c->recipients, (char *)&hash, sizeof hash)) {
-        c->full = 1;
-        say(c, "451 4.3.1 No memory\r\n");
-        return;
-    }
-    say(c, "250 2.1.5 Ok\r\n");
-}
-
-static int is(const char *line, size_t length, const char *verb) {
-    return length >= strlen(verb) && !strncasecmp(line, verb, strlen(verb));
-}
-
-static void command(struct connection *c, const char *line, size_t length) {
-    if (is(line, length, "RCPT TO:")) {
-        recipient(c, line, length);
-    } else if (is(line, length, "MAIL FROM:")) {
-        forget_transaction(c);
-        say(c, "250 2.1.0 Ok\r\n");
-    } else if (is(line, length, "DATA")) {
-        int any = c->recipients.length > 0 && !c->full;
-        c->state = any ? HEAD : COMMANDS;
-        say(c, any ? "354 Go ahead\r\n" : "554 5.5.1 No valid recipients\r\n");
-    } else if (is(line, length, "EHLO")) {
-        say(c, "250-sink.example.test\r\n250-PIPELINING\r\n250-SIZE 104857600\r\n250-DSN\r\n"
-               "250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n");
-    } else if (is(line, length, "QUIT")) {
-        say(c, "221 2.0.0 Bye\r\n");
-        c->closing = 1;
-    } else if (is(line, length, "RSET") || is(line, length, "NOOP") || is(line, length, "HELO")) {
-        forget_transaction(c);
-        say(c, "250 2.0.0 Ok\r\n");
-    } else {
-        say(c, "500 5.5.2 Unknown command\r\n");
-    }
-}
-
-/* The hash of what stands between < and > after the field's name; 0 where there is no such field. */
-static uint64_t message_id(const char *head, size_t length) {
-    for (const char *line = head, *stop = head + length; line < stop;) {
-        const char *feed = memchr(line, '\n', (size_t)(stop - line));
-        if (is(line, (size_t)(stop - line), "Message-ID:")) {
-            const char *open = memchr(line, '<', (size_t)(stop - line));
-            const char *close = open ? memchr(open, '>', (size_t)(stop - open)) : NULL;
-            return close ? hash_text(open + 1, (size_t)(close - open) - 1) : 0;
-        }
-        line = feed ? feed + 1 : stop;
-    }
-    return 0;
-}
-
-static void end_of_data(struct connection *c) {
-    size_t n = c->recipients.length / sizeof(uint64_t);
-    int failed = count_transaction(&counted, c->message, (uint64_t *)c->recipients.bytes, n, now());
-    refused += failed ? n : 0;
-    say(c, failed ? "451 4.3.1 No memory\r\n" : "250 2.0.0 Ok\r\n");
-    forget_transaction(c);
-    c->state = COMMANDS;
-    wake_waiting();
-}
-
-/* Take what can be taken of a message's octets, from `at` on; where the rest begins. */
-static size_t data(struct connection *c, size_t at) {
-    char *bytes = c->in.bytes + at;
-    size_t length = c->in.length - at;
-    if (c->state == HEAD) {
-        char *blank = memmem(bytes, length, "\r\n\r\n", 4);
-        char *dot = memmem(bytes, length, "\r\n.\r\n", 5);
-        if (!blank && !dot && length < MAX_HEAD) {
-            return at;
-        }
-        c->message = message_id(bytes, blank ? (size_t)(blank - bytes) + 2 : length);
-        c->state = BODY;
-    }
-    char *dot = memmem(bytes, length, "\r\n.\r\n", 5);
-    if (!dot) { /* all but the beginning of what may be the end */
-        return at + (length > 4 ? length - 4 : 0);
-    }
-    end_of_data(c);
-    return at + (size_t)(dot - bytes) + 5;
-}
-
 /* --- the loop ------------------------------------------------------------------------------------------------------- */
+/* One message's octets, or a line; how much was taken, 0 for nothing yet. */
+static size_t step(struct connection *c, char *bytes, size_t length) {
+    if (c->kind == SMTP && c->session.state != COMMANDS) {
+        const char *reply = NULL;
+        size_t taken = smtp_data(&c->session, &counted, bytes, length, &reply);
+        if (reply) {
+            say(c, reply);
+        }
+        return taken;
+    }
+    char *feed = memchr(bytes, '\n', length);
+    if (!feed) {
+        return 0;
+    }
+    size_t line = (size_t)(feed - bytes);
+    line -= line && bytes[line - 1] == '\r';
+    if (c->kind == SMTP) {
+        say(c, smtp_command(&c->session, bytes, line));
+    } else {
+        control_line(c, bytes, line);
+    }
+    return (size_t)(feed - bytes) + 1;
+}
+
 static void work(struct connection *c) {
-    size_t at = 0;
-    while (!c->dead) {
-        if (c->state != COMMANDS) {
-            size_t next = data(c, at);
-            int more = c->state == COMMANDS;
-            at = next;
-            if (more) {
-                continue;
-            }
-            break;
-        }
-        char *line = c->in.bytes + at;
-        char *feed = memchr(line, '\n', c->in.length - at);
-        if (!feed) {
-            break;
-        }
-        size_t length = (size_t)(feed - line);
-        at += length + 1;
-        length -= length && line[length - 1] == '\r';
-        c->kind == SMTP ? command(c, line, length) : control_line(c, line, length);
+    size_t at = 0, taken = 1;
+    while (taken && !c->dead && at < c->in.length) {
+        taken = step(c, c->in.bytes + at, c->in.length - at);
+        at += taken;
     }
     buffer_drop(&c->in, at);
+    refused += c->session.refused;
+    c->session.refused = 0;
     answer(c);
+    if (c->session.ended) {
+        c->session.ended = 0;
+        wake_waiting();
+    }
 }
 
 static void readable(struct connection *c) {
@@ -355,15 +270,8 @@ static void accept_all(int listener, enum kind kind) {
     int fd, yes = 1;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-        struct connection *c = calloc(1, sizeof *c);
-        if (!c) {
-            close(fd);
-            continue;
-        }
-        *c = (struct connection){.fd = fd, .kind = kind};
-        struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-        epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event);
-        if (kind == SMTP) {
+        struct connection *c = watch(fd, kind);
+        if (c && kind == SMTP) {
             connections++;
             say(c, "220 sink.example.test ESMTP\r\n");
             answer(c);
@@ -375,7 +283,7 @@ static int listen_on(int port, enum kind kind) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), yes = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    return fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 4096) || watch(fd, kind);
+    return fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 4096) || !watch(fd, kind);
 }
 
 static void serve(struct connection *c, uint32_t events) {
@@ -406,7 +314,7 @@ int main(int argc, char **argv) {
     }
     delay = atof(argv[3]) / 1000;
     poll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (poll_fd < 0 || listen_on(atoi(argv[1]), SMTP_LISTENER) || listen_on(atoi(argv[2]), CONTROL_LISTENER) || watch(0, STANDARD_INPUT)) {
+    if (poll_fd < 0 || listen_on(atoi(argv[1]), SMTP_LISTENER) || listen_on(atoi(argv[2]), CONTROL_LISTENER) || !watch(0, STANDARD_INPUT)) {
         perror("sink");
         return 1;
     }

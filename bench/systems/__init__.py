@@ -53,6 +53,9 @@ class System(Protocol):
     def load(self, groups: Sequence[Group]) -> None:
         """Make groups and members, by the quickest way that the system has."""
 
+    def bulk(self, group: str, path: Path) -> int:
+        """Add the addresses of a CSV file (one column, `address`) to a group that exists, by the system's own command; how many it then has."""
+
     def roots(self) -> Roots:
         """Role -> the processes whose trees are that role's."""
 

@@ -80,8 +80,14 @@ class Horo:
                 file.write(json.dumps(row) + "\n")
         self.run([sys.executable, "-m", "bench.members", str(path)])
 
+    def bulk(self, group: str, path: Path) -> int:
+        done = self.run(["horo", "member", "import", group, str(path), "--json"])
+        return int(json.loads(done.stdout)["added"])
+
     def run(self, command: Sequence[str], timeout: float = 900.0) -> subprocess.CompletedProcess[str]:
         """A command with this system's settings, in the project's folder. Raises RuntimeError with what it printed."""
+        if command[0] == "horo":
+            command = [str(Path(sys.executable).with_name("horo")), *command[1:]]
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("HORO_")}
         environment = {**inherited, **self.env}
         done = subprocess.run(

@@ -89,7 +89,10 @@ class Postfix:
                 start_new_session=True,
             )
         keeper.keep(self._process.pid)
-        wait_until(self._answers, f"Postfix to answer; it said: {self.said()}", START_TIMEOUT)
+        try:
+            wait_until(self._answers, "Postfix to answer", START_TIMEOUT)
+        except AssertionError as late:
+            raise RuntimeError(f"{late}; it said:\n{self.said()}") from None
 
     def _install(self) -> None:
         if os.geteuid() != 0:
@@ -139,8 +142,15 @@ class Postfix:
     def load(self, groups: Sequence[Group]) -> None:
         with (self._folder / "etc" / "virtual").open("a") as file:
             for group in groups:
-                file.write(f"{group.address} {', '.join(group.members)}\n")
+                if group.members:  # an alias of nobody is an error
+                    file.write(f"{group.address} {', '.join(group.members)}\n")
         self._postmap()
+
+    def bulk(self, group: str, path: Path) -> int:
+        members = path.read_text().split()[1:]
+        self.load([Group(group, members)])
+        command = ["postmap", "-c", str(self._folder / "etc"), "-q", group, f"hash:{self._folder}/etc/virtual"]
+        return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(", "))
 
     def roots(self) -> Roots:
         assert self._process is not None
