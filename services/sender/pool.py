@@ -60,9 +60,10 @@ class Pool:
         """
         site = self.site(peer)
         while True:
+            await self._worth_a_dial(site)  # before it takes a place in the queue that a server which works should have
             lease = await site.enter(lane, messages=messages, recipients=recipients, fresh=fresh)
             if lease.connection is not None or await self._connected(lease, fresh=fresh):
-                lease.line.chain = site.chained
+                lease.line.chain = site.learned.chains
                 return lease
             messages = recipients = 0  # they were counted already
 
@@ -76,7 +77,7 @@ class Pool:
                 return None
         except Broken:
             return None  # the pool has logged it, and whoever asked has a connection already
-        lease.line.chain = lease.site.chained
+        lease.line.chain = lease.site.learned.chains
         return lease
 
     async def _connected(self, lease: Lease, *, fresh: bool) -> bool:
@@ -87,7 +88,7 @@ class Pool:
         except Broken:
             full = site.established > 0 and not fresh
             if full:
-                site.learn_full()
+                site.learned.full(site.established)
             lease.leave()
             if not full:
                 raise
@@ -139,7 +140,7 @@ class Pool:
             raise Broken(Reply(why.code, why.detail, clean(f"{why.text} (not tried again so soon)")))
 
     async def _open(self, site: Site) -> Connection:
-        if site.plain:
+        if site.learned.plain:
             return await Connection.open(site.peer, self._manners, plain=True)
         try:
             return await Connection.open(site.peer, self._manners)
@@ -147,7 +148,7 @@ class Pool:
             if self._manners.tls == "required":
                 raise
             journal.unavailable(f"TLS of next hop {site.peer}", failed.reply.text)
-            site.learn_plain()
+            site.learned.tls_failed()
             return await Connection.open(site.peer, self._manners, plain=True)
 
     def _forget(self) -> None:

@@ -16,18 +16,13 @@ import msgspec
 from services.sender.answers import BUSY, Broken
 from services.sender.connection import Connection, Peer
 from services.sender.conversation import Conversation
-from services.sender.pacing import Circuit, Meter, State, Window, next_lane, room
+from services.sender.learned import Learned
+from services.sender.pacing import EXPRESS_RUN, Circuit, Meter, State, Window, next_lane, room
 from shared.limits import Limits
 from shared.messages import Lane
 
 OLDEST = 300.0
 """Seconds after which a connection is not used again, so that a change of a server's addresses is followed."""
-
-REMEMBERED = 600.0
-"""Seconds for which a server's limits, its broken TLS or its dislike of chained transactions are remembered."""
-
-FULL_FOR = 30.0
-"""Seconds for which no more connections are tried than a server had open when it refused one more."""
 
 SLOT_PATIENCE = 120.0
 """Seconds that a delivery waits for a connection, or for its turn under a rate; then it is put off, and its worker free for others."""
@@ -53,12 +48,15 @@ class HopState(msgspec.Struct, frozen=True):
 class Lease:
     """The use of one connection, from the grant to `leave`. `owner` ends when it is passed on: then the next one leaves in its place."""
 
-    __slots__ = ("begun", "connection", "lane", "owner", "passed_on", "site")
+    __slots__ = ("begun", "behind", "connection", "lane", "owner", "passed_on", "site")
 
-    def __init__(self, site: Site, lane: Lane, connection: Connection | None = None) -> None:
+    def __init__(
+        self, site: Site, lane: Lane, connection: Connection | None = None, *, behind: Lease | None = None
+    ) -> None:
         self.site = site
         self.lane = lane
         self.connection = connection
+        self.behind = behind
         self.begun = time.monotonic()
         self.owner = True
         self.passed_on = False
@@ -87,7 +85,7 @@ class Lease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None and self.owner:
+        if error is not None and self.owner and not self.line.doomed:
             self.line.abort()
         self.leave()
 
@@ -110,6 +108,7 @@ class Site:
         self.limits = limits
         self.window = Window(limits.connections)
         self.circuit = Circuit()
+        self.learned = Learned()
         self.probe: asyncio.Event | None = None
         self.established = 0
         self._idle_for = idle
@@ -121,8 +120,6 @@ class Site:
         self._messages = Meter(limits.messages)
         self._recipients = Meter(limits.recipients)
         self._later: asyncio.TimerHandle | None = None
-        self._max_recipients = self._max_transactions = self._most_open = 0
-        self._until: dict[str, float] = {}
 
     # --- leases -----------------------------------------------------------------------------------------------------
     async def enter(self, lane: Lane, *, messages: int, recipients: int, fresh: bool) -> Lease:
@@ -173,18 +170,35 @@ class Site:
     def _granted(self, lane: Lane, *, fresh: bool) -> Lease:
         self._used[_NUMBER[lane]] += 1
         self._express_run = self._express_run + 1 if lane is Lane.EXPRESS else 0
-        return Lease(self, lane, None if fresh else self._take_idle())
+        if not fresh:
+            return Lease(self, lane, self._take_idle())
+        if self._idle and sum(self._used) + len(self._idle) > self._limit:
+            connection, expiry = self._idle.pop(0)
+            expiry.cancel()
+            self._close(connection)
+        return Lease(self, lane)
 
     def _offer_taken(self, number: int) -> Lease | None:
         """A connection of the lane over which somebody waits for the last reply: the one that has waited longest."""
         offered = self._offered[number]
-        while offered:
+        while offered and self._may_pass(number):
             lease = next(iter(offered))
             del offered[lease]
             if lease.owner and self._good(lease.line, owed=1):
                 lease.owner, lease.passed_on = False, True
-                return Lease(self, lease.lane, lease.connection)
+                self._express_run = self._express_run + 1 if number == 0 else 0
+                return Lease(self, lease.lane, lease.connection, behind=lease)
         return None
+
+    def _may_pass(self, number: int) -> bool:
+        """Whether a lane may keep a connection by passing it on: not more of them than the window has room for, and not while the other
+        lane waits for its turn at it."""
+        bulk_room, all_room = room(self.window.size, self._limit)
+        if sum(self._used) > all_room or self._used[1] > bulk_room:
+            return False
+        if number == 1:
+            return not self._waiting[0]
+        return not self._waiting[1] or self._used[1] > 0 or self._express_run < EXPRESS_RUN
 
     def offer(self, lease: Lease) -> None:
         """A lease's connection may be written to by another: whoever of its lane waits gets it, or whoever comes before its last reply."""
@@ -193,6 +207,8 @@ class Site:
         number = _NUMBER[lease.lane]
         self._offered[number][lease] = None
         queue = self._waiting[number]
+        while queue and queue[0].future.done():  # given up, and not yet gone
+            queue.popleft()
         if queue and not queue[0].fresh and not self._rate_wait(time.monotonic()):
             successor = self._offer_taken(number)
             if successor is not None:
@@ -203,6 +219,10 @@ class Site:
         if not lease.owner:
             return
         lease.owner = False
+        before, lease.behind = lease.behind, None
+        if before is not None and lease.line.doomed and lease.line.reading.locked():
+            before.owner = True  # it still waits for its last reply over the connection, which counts until then
+            return
         number = _NUMBER[lease.lane]
         self._offered[number].pop(lease, None)
         self._used[number] -= 1
@@ -244,7 +264,7 @@ class Site:
 
     # --- connections ------------------------------------------------------------------------------------------------
     def _good(self, connection: Connection, *, owed: int = 0) -> bool:
-        most = min(self.limits.transactions, self.max_transactions or self.limits.transactions)
+        most = min(self.limits.transactions, self.learned.max_transactions or self.limits.transactions)
         young = time.monotonic() - connection.opened_at <= OLDEST
         return connection.reusable and connection.transactions + owed < most and young
 
@@ -285,8 +305,7 @@ class Site:
         """The pace and the limits that a conversation was told."""
         now = time.monotonic()
         if talk.session_limit:
-            self._max_transactions = talk.session_limit
-            self._learn("transactions")
+            self.learned.session_limit(talk.session_limit)
         if talk.pushed_back:
             self.window.pushed_back(lease.begun, now)
         elif any(mail.finished for mail in talk.begun):
@@ -294,30 +313,19 @@ class Site:
             self.window.succeeded(now, used_up=sum(self._used) >= all_room or self._used[1] >= bulk_room)
         for mail in talk.begun:
             if mail.left:
-                self._max_recipients = max(1, len(mail.accepted))
-                self._learn("recipients")
+                self.learned.too_many_recipients(len(mail.accepted))
         if any(mail.unknown for mail in talk.begun) and (len(talk.begun) > 1 or lease.passed_on):
-            self._learn("unchained")
+            self.learned.unchained()
 
     @property
     def _limit(self) -> int:
-        return min(self.limits.connections, self._most_open) if self._fresh("full") else self.limits.connections
-
-    def learn_full(self) -> None:
-        """It refused one more connection while these are open."""
-        self._most_open = max(1, self.established)
-        self._learn("full", FULL_FOR)
+        return min(self.limits.connections, self.learned.most_open or self.limits.connections)
 
     @property
     def max_recipients(self) -> int | None:
         """The largest transaction: what it has taken of late, where it refused a larger one, and what the rate allows at once."""
-        learned = self._max_recipients if self._fresh("recipients") else None
-        return min((most for most in (learned, self._recipients.most) if most is not None), default=None)
-
-    @property
-    def max_transactions(self) -> int | None:
-        """The transactions after which it ended a connection of late."""
-        return self._max_transactions if self._fresh("transactions") else None
+        known = (self.learned.max_recipients, self._recipients.most)
+        return min((most for most in known if most is not None), default=None)
 
     @property
     def max_messages(self) -> int | None:
@@ -328,26 +336,6 @@ class Site:
     def allowance(self) -> int | None:
         """The most recipients of one lease."""
         return self._recipients.most
-
-    @property
-    def plain(self) -> bool:
-        """Whether its TLS failed of late (opportunistic policy)."""
-        return self._fresh("plain")
-
-    def learn_plain(self) -> None:
-        """Its TLS failed."""
-        self._learn("plain")
-
-    @property
-    def chained(self) -> bool:
-        """Whether transactions may be written behind the body before them: not where it closed in mid-chain, and an answer was lost with that."""
-        return not self._fresh("unchained")
-
-    def _learn(self, what: str, seconds: float = REMEMBERED) -> None:
-        self._until[what] = time.monotonic() + seconds
-
-    def _fresh(self, what: str) -> bool:
-        return self._until.get(what, 0.0) > time.monotonic()
 
     # --- what is shown ----------------------------------------------------------------------------------------------
     @property
