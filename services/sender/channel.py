@@ -248,6 +248,12 @@ class Channel(asyncio.Protocol):
         tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
         return tls.session if tls is not None else None
 
+    @property
+    def resumed(self) -> bool:
+        """Whether the TLS of this connection took up a session of an earlier one."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        return tls is not None and bool(tls.session_reused)
+
     def close(self) -> None:
         """Close after what was written is sent."""
         if self._transport is not None:

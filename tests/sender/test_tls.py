@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 
 import pytest
 import trustme
 
+from services.sender.connection import Connection, Manners, Peer, TlsFailed
+from services.sender.tls import MOST_SESSIONS, context_of
 from shared.routes import NextHop
+from shared.settings import Settings
 from tests.sender.making import CONTENT, codes, deliver, envelope, hops, towards
 from tests.support.sink import Sink
 
@@ -102,3 +106,68 @@ async def test_f30_required_refuses_a_certificate_of_another_host_or_authority(a
         hop = NextHop("smtp", host="127.0.0.1", port=sink.port)
         assert codes(await made.deliver(hop, envelope("ana@x.test"), CONTENT)) == [(454, "4.7.0")]
     assert not sink.copies
+
+
+# --- sessions --------------------------------------------------------------------------------------------------------------
+async def resumptions(sinks: list[Sink], policy: str, authority: Authority) -> list[bool]:
+    """One connection to each of the sinks in order, under one context: whether it took up a session of an earlier one."""
+    context = context_of(Settings(tls_out=policy, tls_ca=str(authority.pem)))
+    manners = Manners(hostname="horo.example.test", timeout=5.0, tls=policy, context=context)  # type: ignore[arg-type]
+    found = []
+    for sink in sinks:
+        connection = await Connection.open(Peer("smtp", "127.0.0.1", "127.0.0.1", sink.port), manners)
+        assert connection.secure
+        found.append(connection.channel.resumed)
+        connection.close()
+    return found
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """Both loops that a sender may run on make their TLS objects in their own way."""
+    return (
+        asyncio.DefaultEventLoopPolicy()
+        if request.param == "asyncio"
+        else pytest.importorskip("uvloop").EventLoopPolicy()
+    )
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("policy", ["opportunistic", "required"])
+async def test_a_tls_session_with_the_same_server_is_taken_up_again(
+    authority: Authority, policy: str, version: ssl.TLSVersion
+) -> None:
+    authority.right.maximum_version = version
+    try:
+        async with Sink(tls=authority.right) as sink:
+            assert await resumptions([sink] * 3, policy, authority) == [False, True, True]
+    finally:
+        authority.right.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
+
+
+async def test_a_session_that_the_server_has_forgotten_is_only_a_full_handshake(
+    tmp_path: Path, authority: Authority
+) -> None:
+    async with Sink(tls=authority.right) as sink, Sink(tls=Authority(tmp_path).right) as other:
+        assert await resumptions([sink, other, other], "opportunistic", authority) == [False, False, True]
+
+
+async def test_f30_a_session_is_no_way_around_a_certificate_that_must_be_verified(authority: Authority) -> None:
+    """A session is kept by the name that was to be proved: a server that takes it up under `required` was verified for that name."""
+    async with Sink(tls=authority.right) as sink, Sink(tls=authority.wrong) as wrong:
+        with pytest.raises(TlsFailed):
+            await resumptions([sink, wrong], "required", authority)
+
+
+async def test_p10_sessions_are_bounded(authority: Authority) -> None:
+    context = context_of(Settings(tls_out="opportunistic"))
+    assert context is not None
+    async with Sink(tls=authority.right) as sink:
+        manners = Manners(hostname="horo.example.test", timeout=5.0, tls="opportunistic", context=context)
+        connection = await Connection.open(Peer("smtp", "127.0.0.1", "127.0.0.1", sink.port), manners)
+        session = connection.channel.session
+        connection.close()
+    for number in range(MOST_SESSIONS + 50):
+        context.keep(f"mx{number}.example.test", session)
+    assert len(context.sessions) == MOST_SESSIONS
+    assert "127.0.0.1" not in context.sessions
