@@ -47,6 +47,7 @@ _CACHED_LENGTH = 512  # longer text is no address: it may not fill the cache (P1
 _ATEXT = r"[a-zA-Z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]"
 _DOT_STRING = re.compile(rf"{_ATEXT}+(?:\.{_ATEXT}+)*")
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~\x80-\U0010ffff]|\\[ -~])*+)"')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ESCAPED = re.compile(r"\\(.)")
 _ENCODED_WORD = re.compile(r"=\?[^?]*\?[bBqQ]\?")
 _ROUTING = frozenset("%!@")
@@ -111,6 +112,9 @@ def parse(text: str, *, default_domain: str = "") -> Address:
 
 def _closing_bracket(argument: bytes) -> int:
     """Where the path ends: the first `>` outside a quoted string."""
+    end = argument.find(b">")
+    if end > 0 and b'"' not in argument[:end]:
+        return end
     quoted = False
     position = 1
     while position < len(argument):
@@ -137,7 +141,7 @@ def _text(path: bytes, *, utf8: bool) -> str:
 
 def _mailbox(text: str) -> Address:
     """`local@domain`, nothing before, between or after."""
-    if any(character < " " or character == "\x7f" for character in text):
+    if _CONTROL.search(text):
         raise AddressError("control characters in the address")
     if text.startswith("@"):
         raise AddressError("source routes are not accepted")

@@ -53,6 +53,8 @@ def shown(text: str) -> str:
 
 def check_characters(text: str) -> None:
     """Refuse characters beyond ASCII that cannot be seen, or that normalise into ASCII. Raises `AddressError`."""
+    if text.isascii():
+        return
     for character in text:
         if character < "\x80":
             continue

@@ -26,6 +26,18 @@ MAX_LINE = headers.MAX_LINE
 
 _ROBOTS = frozenset(("mailer-daemon", "sympa", "listserv", "majordomo", "smartlist", "mailman"))
 _PRECEDENCES = frozenset((b"bulk", b"junk", b"auto_reply"))
+_AUTOMATIC_FIELDS = frozenset(
+    (
+        "auto-submitted",
+        "content-identifier",
+        "content-type",
+        "precedence",
+        "x-autoreply",
+        "x-autorespond",
+        "x-mailing-list",
+        "x400-content-identifier",
+    )
+)
 _RECIPIENT_FIELDS = frozenset(("to", "cc", "resent-to", "resent-cc"))
 _FIRST_WORD = re.compile(rb"(?:\s++|\([^()]*+\))*+([^\s;(]*+)")
 _MESSAGE_ID = re.compile(rb"<[^<>\s\x00-\x1f\x7f]{1,996}+>")
@@ -77,9 +89,8 @@ def automatic(head: bytes, mail_from: str) -> str | None:
     for address in (mail_from, *authors(head)):
         if key(address).rpartition("@")[0] in _ROBOTS:
             return "sender is a mail robot"
-    return next(
-        (reason for field in headers.fields(head) if (reason := _automatic_field(field.name, field.value))), None
-    )
+    told = (field for field in headers.fields(head) if field.name in _AUTOMATIC_FIELDS)
+    return next((reason for field in told if (reason := _automatic_field(field.name, field.value))), None)
 
 
 def _automatic_field(name: str, value: bytes) -> str | None:
