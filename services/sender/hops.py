@@ -92,6 +92,7 @@ class Hops:
 
     async def close(self) -> None:
         """Close what is open and idle."""
+        self._exchangers.close()
         await self.pool.close()
 
     # --- Maildir ----------------------------------------------------------------------------------------------------

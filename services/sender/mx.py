@@ -1,7 +1,7 @@
 """Which servers take mail for a domain: MX, else A/AAAA (RFC 5321 5.1), null MX (RFC 7505), never ourselves.
 
 The DNS is the domain owner's word: it may point anywhere, this very host included. Time-outs and SERVFAIL are temporary, NXDOMAIN is
-final. Answers are kept for their TTL within bounds, so that neither a TTL of a week nor one of zero does harm.
+final. What is known of an exchanger is shared by all domains that name it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import dns.asyncresolver
 import dns.exception
 import dns.name
 import dns.rdatatype
-import dns.resolver
 import msgspec
 
 from services.sender.answers import (
@@ -27,17 +26,13 @@ from services.sender.answers import (
     NO_EXCHANGER,
     NO_MAIL,
     Broken,
-    dns_trouble,
 )
+from services.sender.names import SHORTEST, TROUBLE_FOR, Kept, Names
 from shared.replies import Reply
 
-LIFETIME = 20.0
-"""Seconds for one question, repetitions and all servers included."""
-
-SHORTEST, LONGEST = 30.0, 3600.0
-"""Bounds of the TTL that is believed, seconds."""
-
 MOST_DOMAINS = 10_000
+"""Domains remembered, and as many exchangers."""
+
 MOST_EXCHANGERS = 8
 """Addresses tried for one domain; a domain with hundreds of exchangers must not keep us dialling."""
 
@@ -49,12 +44,19 @@ class Exchanger(msgspec.Struct, frozen=True):
     address: str
 
 
-class _Known(msgspec.Struct):
-    """What a domain's lookup ended with: exchangers, or the reply that its recipients get."""
+class _Domain(msgspec.Struct, frozen=True):
+    """What a domain says: its exchangers as (preference, name), or the reply that its recipients get."""
 
-    until: float
-    exchangers: tuple[tuple[int, Exchanger], ...] = ()
+    exchangers: tuple[tuple[int, str], ...] = ()
     verdict: Reply | None = None
+
+
+class _Host(msgspec.Struct, frozen=True):
+    """An exchanger's addresses, IPv4 first; `trouble` where some may be missing."""
+
+    addresses: tuple[str, ...]
+    trouble: Reply | None = None
+    own: bool = False
 
 
 class MailExchangers:
@@ -72,124 +74,96 @@ class MailExchangers:
         self._hostname = hostname.lower().rstrip(".")
         self._own = own
         self._rng = rng
-        self._resolver = resolver
-        self._clock = clock
-        self._known: dict[str, _Known] = {}
+        self._names = Names(resolver)
+        self._domains: Kept[_Domain] = Kept(MOST_DOMAINS, clock)
+        self._hosts: Kept[_Host] = Kept(MOST_DOMAINS, clock)
 
     async def find(self, domain: str) -> Sequence[Exchanger]:
         """The servers of a domain (lower case A-label) in the order in which to try them; equals in random order, anew each time.
 
         Raises `Broken` with what it means for the recipients: permanent where the domain has no mail, temporary where DNS has trouble.
         """
-        known = self._known.get(domain)
-        if known is None or known.until <= self._clock():
-            known = await self._look_up(domain)
-            if len(self._known) >= MOST_DOMAINS:
-                self._known.clear()  # a cache: starting over costs a few questions
-            self._known[domain] = known
+        known = await self._domains.get(domain, self._look_up)
         if known.verdict is not None:
             raise Broken(known.verdict)
-        shuffled = sorted(known.exchangers, key=lambda entry: (entry[0], self._rng.random()))
+        found = await self._addresses(known.exchangers)
+        shuffled = sorted(found, key=lambda entry: (entry[0], self._rng.random()))
         return [exchanger for _, exchanger in shuffled[:MOST_EXCHANGERS]]
 
-    async def _look_up(self, domain: str) -> _Known:
-        """Ask, and turn the answer into what is kept. Temporary trouble is raised, never kept."""
+    def close(self) -> None:
+        """End the lookups in flight."""
+        self._domains.close()
+        self._hosts.close()
+
+    # --- the domain -------------------------------------------------------------------------------------------------
+    async def _look_up(self, domain: str) -> tuple[_Domain, float]:
+        """What a domain says, and for how many seconds."""
         try:
             name = dns.name.from_text(domain)
         except (dns.exception.DNSException, UnicodeError, ValueError):
-            return self._verdict(BAD_DOMAIN)
+            return _Domain(verdict=BAD_DOMAIN), SHORTEST
         if domain.startswith("[") or len(name) < 2:
-            return self._verdict(
-                BAD_DOMAIN
-            )  # address literals are not routed: a member must not name a host of the inner net
+            # address literals are not routed: a member must not name a host of the inner net
+            return _Domain(verdict=BAD_DOMAIN), SHORTEST
         try:
-            records, ttl = await self._exchangers(name)
-        except dns.resolver.NXDOMAIN:
-            return self._verdict(NO_DOMAIN)
-        if any(exchange == dns.name.root for _, exchange in records):
-            return self._verdict(NO_MAIL)
-        return await self._addresses(records, ttl)
+            answer = await self._names.ask(name, dns.rdatatype.MX)
+        except Broken as broken:
+            return _Domain(verdict=broken.reply), TROUBLE_FOR
+        if not answer.exists:
+            return _Domain(verdict=NO_DOMAIN), answer.seconds
+        if any(record.exchange == dns.name.root for record in answer.found):
+            return _Domain(verdict=NO_MAIL), answer.seconds
+        records = sorted((record.preference, _shown(record.exchange)) for record in answer.found) or [(0, _shown(name))]
+        return self._without_us(records), answer.seconds
 
-    def _verdict(self, reply: Reply) -> _Known:
-        return _Known(until=self._clock() + SHORTEST * 2, verdict=reply)
+    def _without_us(self, records: list[tuple[int, str]]) -> _Domain:
+        """We may be a backup of this domain: only better exchangers than ourselves may get its mail (RFC 5321 5.1)."""
+        ours = [preference for preference, exchange in records if exchange == self._hostname]
+        usable = [record for record in records if not ours or record[0] < min(ours)]
+        return _Domain(exchangers=tuple(usable[: MOST_EXCHANGERS * 2]), verdict=None if usable else LOOP_TO_SELF)
 
-    async def _exchangers(self, name: dns.name.Name) -> tuple[list[tuple[int, dns.name.Name]], float]:
-        """(preference, exchanger) of a domain, by preference, and the TTL; the domain itself where it has no MX."""
-        answer = await self._ask(name, dns.rdatatype.MX)
-        if answer is None or answer.rrset is None:
-            return [(0, name)], SHORTEST
-        records = sorted((record.preference, record.exchange) for record in answer)
-        own = [preference for preference, exchange in records if self._is_own_name(exchange)]
-        if own:  # we are a backup of this domain: only better exchangers than ourselves may get it (RFC 5321 5.1)
-            records = [record for record in records if record[0] < min(own)]
-        return records, float(answer.rrset.ttl)
-
-    async def _addresses(self, records: Sequence[tuple[int, dns.name.Name]], ttl: float) -> _Known:
-        """The exchangers' addresses, cut off at the first that is ours."""
-        if not records:
-            return self._verdict(LOOP_TO_SELF)
+    # --- its exchangers ---------------------------------------------------------------------------------------------
+    async def _addresses(self, records: Sequence[tuple[int, str]]) -> list[tuple[int, Exchanger]]:
+        """The exchangers' addresses, cut off at the first that is ours. Raises `Broken` where none is left."""
         found: list[tuple[int, Exchanger]] = []
         own: int | None = None
-        trouble: Broken | None = None
-        for preference, exchange in records[: MOST_EXCHANGERS * 2]:
+        trouble: Reply | None = None
+        for preference, exchange in records:
             if own is not None and preference >= own:
                 break
-            shown = exchange.to_text(omit_final_dot=True).lower()
-            try:
-                addresses, shortest = await self._hosts(exchange)
-            except Broken as broken:
-                trouble = broken
-                continue
-            ttl = min(ttl, shortest)
-            if any(self._own(address) for address in addresses):
+            host = await self._hosts.get(exchange, self._host)
+            if host.own:
                 own = preference
-            found.extend((preference, Exchanger(shown, address)) for address in addresses)
-        usable = tuple(entry for entry in found if own is None or entry[0] < own)
-        if usable:
-            return _Known(until=self._clock() + min(max(ttl, SHORTEST), LONGEST), exchangers=usable)
-        if own is not None:
-            return self._verdict(LOOP_TO_SELF)
-        if trouble is not None:
-            raise trouble
-        return self._verdict(NO_EXCHANGER)
+            trouble = trouble or (host.trouble if not host.addresses else None)
+            found.extend((preference, Exchanger(exchange, address)) for address in host.addresses)
+        usable = [entry for entry in found if own is None or entry[0] < own]
+        if not usable:
+            raise Broken(LOOP_TO_SELF if own is not None else trouble or NO_EXCHANGER)
+        return usable
 
-    async def _hosts(self, exchange: dns.name.Name) -> tuple[list[str], float]:
-        """All addresses of a host, IPv4 first, and the shorter TTL. Raises `Broken` where DNS has trouble and none is known."""
-        answers = await asyncio.gather(
-            self._ask(exchange, dns.rdatatype.A), self._ask(exchange, dns.rdatatype.AAAA), return_exceptions=True
-        )
+    async def _host(self, exchange: str) -> tuple[_Host, float]:
+        """All addresses of a host, and for how many seconds they hold."""
+        name = dns.name.from_text(exchange)
+        kinds = (dns.rdatatype.A, dns.rdatatype.AAAA)
+        answers = await asyncio.gather(*(self._names.ask(name, kind) for kind in kinds), return_exceptions=True)
         addresses: list[str] = []
-        ttl = LONGEST
+        seconds: list[float] = []
+        trouble: Reply | None = None
         for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, (Broken, dns.resolver.NXDOMAIN)):
+            if isinstance(answer, Broken):
+                trouble = answer.reply
+            elif isinstance(answer, BaseException):
                 raise answer
-            if isinstance(answer, dns.resolver.Answer) and answer.rrset is not None:
-                addresses.extend(record.address for record in answer)
-                ttl = min(ttl, float(answer.rrset.ttl))
-        trouble = next((answer for answer in answers if isinstance(answer, Broken)), None)
-        if trouble is not None and not addresses:
-            raise trouble
-        return [address for address in addresses if _dialable(address)], ttl
+            else:
+                addresses += [record.address for record in answer.found]
+                seconds.append(answer.seconds)
+        own = any(self._own(address) for address in addresses)
+        host = _Host(tuple(address for address in addresses if _dialable(address)), trouble, own)
+        return host, TROUBLE_FOR if trouble is not None else min(seconds)
 
-    async def _ask(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> dns.resolver.Answer | None:
-        """The answer, or None where the name has no such record. Raises NXDOMAIN; `Broken` (temporary) for all other trouble."""
-        try:
-            resolver = self._resolver or self._default()
-            return await resolver.resolve(name, kind, lifetime=LIFETIME, search=False)
-        except dns.resolver.NoAnswer:
-            return None
-        except dns.resolver.NXDOMAIN:
-            raise
-        except (dns.exception.DNSException, OSError) as error:
-            raise Broken(dns_trouble(type(error).__name__)) from error
 
-    def _default(self) -> dns.asyncresolver.Resolver:
-        """The system's resolver, read when first needed: most installations have a smarthost and never ask."""
-        self._resolver = dns.asyncresolver.Resolver()
-        return self._resolver
-
-    def _is_own_name(self, exchange: dns.name.Name) -> bool:
-        return exchange.to_text(omit_final_dot=True).lower() == self._hostname
+def _shown(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower()
 
 
 def _dialable(address: str) -> bool:

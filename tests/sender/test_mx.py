@@ -16,6 +16,7 @@ import pytest
 
 from services.sender.answers import Broken
 from services.sender.mx import MailExchangers, is_local
+from services.sender.names import TROUBLE_FOR
 from shared.routes import NextHop
 from tests.sender.making import CONTENT, codes, envelope, hops
 from tests.support.ports import free_port
@@ -30,6 +31,7 @@ class NameServer(asyncio.DatagramProtocol):
         self.codes: dict[str, dns.rcode.Rcode] = {}
         self.silent: set[str] = set()
         self.ttl = 300
+        self.soa = 0
         self.questions: list[tuple[str, str]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -50,6 +52,11 @@ class NameServer(asyncio.DatagramProtocol):
             response.answer.append(dns.rrset.from_text(question.name, self.ttl, "IN", kind, *values))
         elif not any(known == name for known, _ in self.records):
             response.set_rcode(dns.rcode.NXDOMAIN)
+        if not response.answer and self.soa:
+            zone = "test."
+            response.authority.append(
+                dns.rrset.from_text(zone, 86400, "IN", "SOA", f"ns.test. root.test. 1 2 3 4 {self.soa}")
+            )
         self.transport.sendto(response.to_wire(), addr)  # type: ignore[attr-defined]
 
 
@@ -133,17 +140,20 @@ async def test_what_is_no_domain_is_final_and_asks_nobody(server: NameServer, do
 
 
 async def test_a_silent_name_server_is_temporary(server: NameServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.sender.mx.LIFETIME", 0.2)
+    monkeypatch.setattr("services.sender.names.LIFETIME", 0.2)
     server.silent = {"x.test"}
     assert await refusal(exchangers(server), "x.test") == (451, "4.4.3")
 
 
-async def test_temporary_trouble_is_not_remembered_but_verdicts_are(server: NameServer) -> None:
-    made = exchangers(server)
+async def test_temporary_trouble_is_remembered_for_seconds_and_verdicts_for_longer(server: NameServer) -> None:
+    now = [0.0]
+    made = exchangers(server, clock=lambda: now[0])
     server.codes = {"x.test": dns.rcode.SERVFAIL}
     assert await refusal(made, "x.test") == (451, "4.4.3")
     server.codes = {}
     server.records = {("x.test", "A"): ["192.0.2.1"]}
+    assert await refusal(made, "x.test") == (451, "4.4.3")  # not every batch waits for name servers that are down
+    now[0] = TROUBLE_FOR + 1
     assert len(await made.find("x.test")) == 1
     asked = len(server.questions)
     assert await refusal(made, "gone.test") == await refusal(made, "gone.test")
