@@ -16,7 +16,7 @@ help:
 	@echo "make run         set up what is needed and start Horo on this machine, with a demo domain (Ctrl-C ends it)"
 	@echo "make test        the whole test suite, on real servers: containers where a Docker engine can be had, else binaries"
 	@echo "make test-smoke  the small set of tests, on the servers' own binaries"
-	@echo "make bench       measure Horo beside Postfix and Mailman on this machine, and write docs/benchmarks.md (an hour)"
+	@echo "make bench       measure Horo beside Postfix and Mailman on this machine, and write docs/benchmarks.md (half an hour at least)"
 	@echo "make check       format, lint, types, import rules, reference pages"
 	@echo "make setup       just the environment: $(VENV), with $(VENV)/bin/horo in it"
 	@echo "make clean       remove the environment and all caches (never your data in ./var)"

@@ -133,7 +133,7 @@ def forget_peaks(roots: Roots) -> None:
 
 
 class Meter:
-    """Measures roles from its making to `stop`, with a thread that looks at memory now and then."""
+    """Measures roles from its making to `stop`, with a thread that looks at memory now and then: it ends with the `with` block at the latest."""
 
     def __init__(self, roots: Callable[[], Roots]) -> None:
         self._roots = roots
@@ -144,6 +144,16 @@ class Meter:
         self._note(self._before)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._thread.join()
 
     def cpu(self) -> float:
         """Seconds that all roles have used so far."""
@@ -165,8 +175,7 @@ class Meter:
 
     def stop(self) -> Usages:
         """What each role used since the beginning."""
-        self._ended.set()
-        self._thread.join()
+        self._end()
         after = trees(self._roots())
         self._note(after)
         usages = Usages()

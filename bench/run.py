@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,8 @@ SYSTEMS: Mapping[str, Callable[[], System]] = {
 }
 WARM = Group(f"warm@{DOMAIN}", people(10, label="warm"))
 WARM_POSTS = 100
+STALLED = 60.0
+"""Seconds without a copy after which no more are waited for."""
 SETTLE = 120.0
 """Longest wait, seconds, for a system to come to rest after the last copy: its accounting is part of what a post costs."""
 
@@ -67,21 +70,28 @@ def run(workload: Workload, name: str, options: Options) -> Result:
             warm(system, sink, options)
             _measure(workload, system, sink, options, result)
     except (CannotRun, RuntimeError, AssertionError, TimeoutError) as why:
-        result.failed = str(why)[-2000:] or type(why).__name__
+        result.failed = told(why)
     return result
+
+
+def told(why: Exception) -> str:
+    """What went wrong: its first line whole, and the end of what follows."""
+    first, _, rest = (str(why) or type(why).__name__).partition("\n")
+    return f"{first}\n{rest[-2000:]}".strip()
 
 
 def warm(system: System, sink: Sink, options: Options) -> None:
     """Send a few posts, so that connections are open and caches are filled, as in a system that has run for a while."""
     load = Load([WARM.address], WARM_POSTS, connections=20, prefix="warm")
-    meter = Meter(system.roots)
-    source = Source(options.programs, system.port, system.protocol, load)
-    sent = source.finish(120)
-    codes = {one.code for one in sent}
-    if codes != {250} or not sink.wait(WARM_POSTS * len(WARM.members), 120):
-        raise RuntimeError(f"warming up failed: answers {codes}, {sink.counts()}; the system said:\n{system.said()}")
-    meter.quiet(SETTLE)
-    meter.stop()
+    with Meter(system.roots) as meter:
+        source = Source(options.programs, system.port, system.protocol, load)
+        sent = source.finish(120)
+        codes = {one.code for one in sent}
+        if codes != {250} or not sink.wait(WARM_POSTS * len(WARM.members), 120):
+            raise RuntimeError(
+                f"warming up failed: answers {codes}, {sink.counts()}; the system said:\n{system.said()}"
+            )
+        meter.quiet(SETTLE)
     sink.reset()
 
 
@@ -93,22 +103,37 @@ def _measure(workload: Workload, system: System, sink: Sink, options: Options, r
 def _measure_load(workload: Workload, system: System, sink: Sink, options: Options, result: Result) -> None:
     every = [workload.expected, *([workload.beside] if workload.beside else [])]
     machine = machine_cpu()
-    meter, sink_meter = Meter(system.roots), Meter(lambda: {"sink": [sink.pid]})
-    sources = [Source(options.programs, system.port, system.protocol, expected.load) for expected in every]
-    source_meter = Meter(lambda: {"source": [source.pid for source in sources]})
-    arrived = sink.wait(sum(expected.copies for expected in every), workload.timeout)
-    result.source_cpu = source_meter.stop().cpu
-    sent = [source.finish(workload.timeout) for source in sources]
-    at_rest = meter.quiet(SETTLE)
-    _fill_usage(result, meter.stop(), sink_meter.stop())
+    with ExitStack() as stack:
+        meter = stack.enter_context(Meter(system.roots))
+        sink_meter = stack.enter_context(Meter(lambda: {"sink": [sink.pid]}))
+        sources = [Source(options.programs, system.port, system.protocol, expected.load) for expected in every]
+        for source in sources:
+            stack.callback(source.close)
+        source_meter = stack.enter_context(Meter(lambda: {"source": [source.pid for source in sources]}))
+        arrived = _arrived(sink, sum(expected.copies for expected in every), workload.timeout)
+        result.source_cpu = source_meter.stop().cpu
+        sent = [source.finish(STALLED) for source in sources]
+        at_rest = meter.quiet(SETTLE)
+        _fill_usage(result, meter.stop(), sink_meter.stop())
     ours = result.cpu_seconds + result.sink_cpu + result.source_cpu
     result.strangers = round(max(0.0, machine_cpu() - machine - ours), 2)
-    counts = sink.counts()
-    result.settled = max(0.0, at_rest - counts["last"])
+    result.settled = max(0.0, at_rest - sink.counts()["last"])
     _fill_counts(result, sink, every)
     _fill_times(result, workload, sent, sink.messages())
     if not arrived:
-        result.failed = f"not all copies came in {workload.timeout:g} s; the system said:\n{system.said()}"
+        result.failed = f"{result.copies:,} copies came, and no more\n{system.said()}"
+
+
+def _arrived(sink: Sink, pairs: int, timeout: float) -> bool:
+    """Wait until so many copies have come; False when nothing more comes for `STALLED` seconds, or not all come in time."""
+    deadline, came, since = time.monotonic() + timeout, -1, time.monotonic()
+    while not sink.wait(pairs, 5.0):
+        now, have = time.monotonic(), sink.counts()["pairs"]
+        if have > came:
+            came, since = have, now
+        if now > deadline or now - since > STALLED:
+            return False
+    return True
 
 
 def direct(expected: Expected, options: Options) -> Result:

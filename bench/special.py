@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.measure import Meter, held, machine_cpu
 from bench.results import Result
-from bench.run import WARM, Options, running, warm
+from bench.run import WARM, Options, running, told, warm
 from bench.systems import CannotRun, Group, System
 from bench.workloads import DOMAIN, flat, people
 
@@ -35,19 +35,18 @@ def import_members(name: str, system_name: str, options: Options, scale: float) 
             result.versions = dict(system.versions())
             _time_import(system, Path(file.name), count, result)
     except TROUBLE as why:
-        result.failed = str(why)[-2000:] or type(why).__name__
+        result.failed = told(why)
     return result
 
 
 def _time_import(system: System, path: Path, count: int, result: Result) -> None:
-    meter, machine, children = Meter(system.roots), machine_cpu(), _children()
-    began = time.monotonic()
-    result.copies = system.bulk(GROUP, path)
-    result.seconds = time.monotonic() - began
-    # the command's processes are children of ours that have ended
-    spent = _children() - children
-    meter.quiet(30)
-    usages = meter.stop()
+    with Meter(system.roots) as meter:
+        machine, children, began = machine_cpu(), _children(), time.monotonic()
+        result.copies = system.bulk(GROUP, path)
+        result.seconds = time.monotonic() - began
+        spent = _children() - children  # the command's processes are children of ours that have ended
+        meter.quiet(30)
+        usages = meter.stop()
     result.cpu = {"command": round(spent, 2), **{role: round(usage.cpu, 2) for role, usage in usages.roles.items()}}
     result.memory = {role: usage.memory for role, usage in usages.roles.items()}
     result.strangers = round(max(0.0, machine_cpu() - machine - result.cpu_seconds), 2)
@@ -67,13 +66,13 @@ def idle(system_name: str, options: Options) -> Result:
             groups: Sequence[Group] = [WARM, *flat("team", [10] * 200)]
             system.load(groups)
             warm(system, sink, options)
-            meter = Meter(system.roots)
-            time.sleep(IDLE)
-            usages = meter.stop()
+            with Meter(system.roots) as meter:
+                time.sleep(IDLE)
+                usages = meter.stop()
             result.cpu = {role: round(usage.cpu, 2) for role, usage in usages.roles.items()}
             result.memory = held(system.roots())
             result.seconds = IDLE
             result.versions = dict(system.versions())
     except TROUBLE as why:
-        result.failed = str(why)[-2000:] or type(why).__name__
+        result.failed = told(why)
     return result
