@@ -10,8 +10,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Sequence
-
-import msgspec
+from functools import cached_property
 
 from services.ingress.data import Received
 from services.ingress.recipients import Accepted, Transaction
@@ -51,6 +50,8 @@ def relays(text: str) -> tuple[Network, ...]:
 
 def is_relay(ip: str, networks: Sequence[Network]) -> bool:
     """Whether a client is one of the trusted relays."""
+    if not networks:
+        return False
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:
@@ -59,14 +60,29 @@ def is_relay(ip: str, networks: Sequence[Network]) -> bool:
     return any((mapped or address) in network for network in networks)
 
 
-class _Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What is asked of a message: found out once, for a large header takes a while and there may be a thousand groups."""
+class _Seen:
+    """What is asked of a message: found out once, and only if it is asked, for a large header takes a while and there may be a thousand groups."""
 
-    size: int
-    mail_from: str
-    automatic: bool
-    author: str | None
-    verdict: authresults.Verdict | None
+    def __init__(self, received: Received, mail_from: str, *, relayed: bool) -> None:
+        self._head = received.head
+        self.size = received.size
+        self.mail_from = mail_from
+        self._relayed = relayed
+
+    @cached_property
+    def automatic(self) -> bool:
+        """Whether no human wrote it."""
+        return policy.automatic(self._head, self.mail_from) is not None
+
+    @cached_property
+    def author(self) -> str | None:
+        """The key of its one author."""
+        return policy.author(self._head)
+
+    @cached_property
+    def verdict(self) -> authresults.Verdict | None:
+        """What a trusted relay says of the author; what anybody else says of it is no evidence."""
+        return authresults.trusted_author(self._head) if self._relayed else None
 
 
 class Acceptance:
@@ -104,7 +120,8 @@ class Acceptance:
     async def _accept(
         self, mail: Transaction, received: Received, origin: Origin, *, one_answer: bool, started: float
     ) -> list[Reply]:
-        verdicts = await self._judge(mail, received, origin)
+        seen = _Seen(received, mail.mail_from, relayed=is_relay(origin.ip, self._relays))
+        verdicts = await self._judge(mail, received, seen)
         refused = {identity for identity, reply in verdicts.items() if reply is not None}
         if one_answer and refused and len(refused) < len(verdicts):
             # Changed by an administrator since RCPT: one answer cannot be right for all. The client comes again, and RCPT sorts them.
@@ -112,7 +129,7 @@ class Acceptance:
         passed = [accepted for identity, accepted in mail.targets.items() if identity not in refused]
         done = OK
         if passed:
-            post = await self._publish(mail, passed, received, origin)
+            post = await self._publish(mail, passed, received, origin, seen)
             done = Reply(OK.code, OK.detail, f"OK queued as {post.id}")
             journal.accepted(
                 post.id,
@@ -125,18 +142,11 @@ class Acceptance:
         return [verdicts[accepted.identity] or done for accepted in mail.accepted]
 
     async def _judge(
-        self, mail: Transaction, received: Received, origin: Origin
+        self, mail: Transaction, received: Received, seen: _Seen
     ) -> dict[tuple[str, str, str], Reply | None]:
         """The refusal of each target, None for those that pass."""
         if policy.received_count(received.head) > MAX_RECEIVED:
             return dict.fromkeys(mail.targets, LOOP)
-        seen = _Seen(
-            size=received.size,
-            mail_from=mail.mail_from,
-            automatic=policy.automatic(received.head, mail.mail_from) is not None,
-            author=policy.author(received.head),
-            verdict=self._verdict(received.head, origin.ip),
-        )
         return {identity: await self._refusal(accepted, seen) for identity, accepted in mail.targets.items()}
 
     async def _refusal(self, accepted: Accepted, seen: _Seen) -> Reply | None:
@@ -154,6 +164,8 @@ class Acceptance:
             return TOO_LARGE
         if settings.reject_automatic and seen.automatic:
             return AUTOMATIC
+        if settings.who_can_post == "anyone":  # then nobody asks who the author is
+            return None
         asked = settings.who_can_post == "members" and seen.author is not None
         return policy.may_post(
             group,
@@ -164,12 +176,9 @@ class Acceptance:
             is_member=asked and await is_member(self._directory, group, seen.author or ""),
         )
 
-    def _verdict(self, head: bytes, ip: str) -> authresults.Verdict | None:
-        """What a trusted relay says of the author; what anybody else says of it is no evidence."""
-        return authresults.trusted_author(head) if is_relay(ip, self._relays) else None
-
-    async def _publish(self, mail: Transaction, passed: Sequence[Accepted], received: Received, origin: Origin) -> Post:
-        verdict = self._verdict(received.head, origin.ip)
+    async def _publish(
+        self, mail: Transaction, passed: Sequence[Accepted], received: Received, origin: Origin, seen: _Seen
+    ) -> Post:
         post = Post(
             id=new_id(),
             accepted_at=time.time(),
@@ -181,8 +190,8 @@ class Acceptance:
             smtputf8=mail.params.smtputf8,
             envid=mail.params.envid,
             ret=mail.params.ret,
-            authenticated=policy.author(received.head) if verdict == "pass" else None,
-            verdict=verdict,
+            authenticated=seen.author if seen.verdict == "pass" else None,
+            verdict=seen.verdict,
         )
         await self._bus.publish(Outgoing(queue=Queue.POSTS, payload=encode(post)), timeout=self._timeout)
         return post

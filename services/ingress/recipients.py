@@ -5,7 +5,6 @@ What can be refused is refused here (P5). The directory decides; when it cannot 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable
 
 import msgspec
@@ -79,20 +78,18 @@ class Transaction(msgspec.Struct, kw_only=True):
 class Recipients:
     """Decides about recipients by the directory."""
 
-    def __init__(self, directory: Directory, *, max_recipients: int, timeout: float) -> None:
+    def __init__(self, directory: Directory, *, max_recipients: int) -> None:
         self._directory = directory
         self._max_recipients = max_recipients
-        self._timeout = timeout
 
     async def decide(self, mail: Transaction, address: Address, params: RcptParams, *, one_answer: bool) -> Accepted:
         """The recipient, if it is accepted; `one_answer` says that one reply after the dot must do for all (SMTP, not LMTP).
 
-        Raises `Refusal`; `DirectoryUnavailable` or TimeoutError when the directory does not answer.
+        Raises `Refusal`; `DirectoryUnavailable` when the directory does not answer. How long it is waited for is the caller's.
         """
         if len(mail.accepted) >= self._max_recipients:
             raise Refusal(TOO_MANY_RECIPIENTS)
-        async with asyncio.timeout(self._timeout):
-            recipient = await self._find(address, params)
+        recipient = await self._find(address, params)
         _check(mail, recipient)
         if one_answer and mail.accepted and mail.accepted[0].data_policy != recipient.data_policy:
             raise Refusal(SEPARATE_TRANSACTION)

@@ -61,7 +61,7 @@ class Ingress:
         self._context = Context(
             hostname=hostname or settings.hostname or socket.gethostname(),
             limits=limits,
-            recipients=Recipients(directory, max_recipients=limits.max_recipients, timeout=limits.accept_timeout),
+            recipients=Recipients(directory, max_recipients=limits.max_recipients),
             acceptance=Acceptance(settings, bus=bus, directory=directory, timeout=limits.accept_timeout),
             bodies=bodies,
             crowd=Crowd(

@@ -222,7 +222,8 @@ class Session(Connection):
         address, rest = _recipient_path(path, utf8=mail.params.smtputf8)
         params = rcpt_params(rest, extended=self.extended, utf8=mail.params.smtputf8)
         try:
-            mail.add(await self.context.recipients.decide(mail, address, params, one_answer=not self.lmtp))
+            with self.patience.until(self.loop.time() + self.limits.accept_timeout):
+                mail.add(await self.context.recipients.decide(mail, address, params, one_answer=not self.lmtp))
         except Refusal as refusal:
             await self._refuse_recipient(mail, address, refusal)
         else:
@@ -290,11 +291,15 @@ class Session(Connection):
         task = self.context.spawn(self._transact(mail, received, stack))
         self.accepting = True
         try:
-            done, _ = await asyncio.wait({task}, timeout=self.limits.accept_timeout + ANSWER_MARGIN)
+            with self.patience.until(self.loop.time() + self.limits.accept_timeout + ANSWER_MARGIN):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            pass  # told below
+        except asyncio.CancelledError:
+            if (own := asyncio.current_task()) is not None and own.cancelling():
+                raise
         finally:
             self.accepting = False
-        if done and not task.cancelled():
-            return task.result()
         journal.session_trouble(self.ip, "an acceptance did not end in time")
         return [TROUBLE] * len(mail.accepted)
 

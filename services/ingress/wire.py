@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from services.ingress.patience import Patience
+
 HIGH_WATER = 128 * 1024
 LOW_WATER = 32 * 1024
 """Octets buffered at which reading is paused, and taken up again."""
@@ -19,7 +21,8 @@ CHUNK = 64 * 1024
 class Wire:
     """What a client sent and nobody has taken. One task reads."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
         self._buffer = bytearray()
         self._transport: asyncio.ReadTransport | None = None
         self._paused = False
@@ -107,7 +110,7 @@ class Wire:
             return False
         self._waiter = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout_at(until):
+            with self._patience.until(until):
                 await self._waiter
         finally:
             self._waiter = None
