@@ -110,17 +110,17 @@ class Pool:
         except Broken as broken:
             if not site.established:
                 if not site.circuit.failures:
-                    journal.unavailable(f"next hop {site.peer}", str(broken.reply))
+                    journal.hop_down(str(site.peer), str(broken.reply))
                 site.circuit.failed(broken.reply, time.monotonic())
             raise
         finally:
             if probing and site.probe is not None:
                 site.probe.set()
                 site.probe = None
-        site.established += 1
+        site.opened()
         if site.circuit.connected():
             site.window.restart()
-            journal.available(f"next hop {site.peer}")
+            journal.hop_up(str(site.peer))
         return connection
 
     async def _worth_a_dial(self, site: Site) -> None:
@@ -155,7 +155,8 @@ class Pool:
         """Drop what is known of servers that nobody uses, oldest first, until a quarter is free."""
         free = [peer for peer, site in self._sites.items() if site.unused]
         for peer in free[: MOST_PEERS // 4]:
-            del self._sites[peer]
+            if self._sites.pop(peer).circuit.failures:
+                journal.hop_forgotten()
 
     async def close(self) -> None:
         """Close what is idle."""

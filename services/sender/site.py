@@ -18,6 +18,7 @@ from services.sender.connection import Connection, Peer
 from services.sender.conversation import Conversation
 from services.sender.learned import Learned
 from services.sender.pacing import EXPRESS_RUN, Circuit, Meter, State, Window, next_lane, room
+from shared import journal
 from shared.limits import Limits
 from shared.messages import Lane
 
@@ -31,12 +32,13 @@ _NUMBER = {Lane.EXPRESS: 0, Lane.BULK: 1}
 
 
 class HopState(msgspec.Struct, frozen=True):
-    """A server at one moment, for people and metrics: connections in use by lane, open and unused, allowed; deliveries that wait for one."""
+    """A server at one moment, for people: connections open, in use by lane, unused, and allowed; deliveries that wait for one."""
 
     hop: str
     state: State
     window: int
     limit: int
+    open: int
     express: int
     bulk: int
     idle: int
@@ -289,8 +291,14 @@ class Site:
         self._idle = [entry for entry in self._idle if entry[0] is not connection]
         self._close(connection)
 
+    def opened(self) -> None:
+        """A dial succeeded."""
+        self.established += 1
+        journal.hop_connected(1)
+
     def _close(self, connection: Connection) -> None:
         self.established -= 1
+        journal.hop_connected(-1)
         connection.close()
 
     def close(self) -> None:
@@ -307,7 +315,10 @@ class Site:
         if talk.session_limit:
             self.learned.session_limit(talk.session_limit)
         if talk.pushed_back:
+            before = self.window.size
             self.window.pushed_back(lease.begun, now)
+            if self.window.size < before:
+                journal.hop_pushed_back(str(self.peer), window=self.window.size)
         elif any(mail.finished for mail in talk.begun):
             bulk_room, all_room = room(self.window.size, self._limit)
             self.window.succeeded(now, used_up=sum(self._used) >= all_room or self._used[1] >= bulk_room)
@@ -351,6 +362,7 @@ class Site:
             state=self.circuit.state(time.monotonic()),
             window=self.window.size,
             limit=self._limit,
+            open=self.established,
             express=self._used[0],
             bulk=self._used[1],
             idle=len(self._idle),

@@ -159,6 +159,9 @@ async def test_p3_p4_every_recipient_has_one_answer_and_it_is_what_the_server_di
             lane = {"lane": BULK} if number % 2 else {}
             tasks.append((names, made.deliver(towards(sink), envelope(*names, senders=senders, **lane), CONTENT)))
         answered = await asyncio.gather(*(task for _, task in tasks))
+        for state in made.snapshot():
+            assert (state.express, state.bulk, state.waiting) == (0, 0, 0)
+            assert state.open == state.idle <= connections
     for (names, _), sent in zip(tasks, answered, strict=True):
         assert sent.trouble is None
         for name, answer in zip(names, sent.answers, strict=True):
