@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 TICKS = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
@@ -49,6 +50,8 @@ class Usages:
     """By role."""
 
     roles: dict[str, Usage] = field(default_factory=dict)
+    machine: float = 0.0
+    """Processor seconds of the whole machine meanwhile."""
 
     @property
     def cpu(self) -> float:
@@ -132,16 +135,25 @@ def forget_peaks(roots: Roots) -> None:
                 (Path("/proc") / str(pid) / "clear_refs").write_text("5")
 
 
+class Moment(NamedTuple):
+    """All roles' processes at one time."""
+
+    at: float
+    machine: float
+    members: Mapping[str, Mapping[int, Look]]
+
+
 class Meter:
     """Measures roles from its making to `stop`, with a thread that looks at memory now and then: it ends with the `with` block at the latest."""
 
     def __init__(self, roots: Callable[[], Roots]) -> None:
         self._roots = roots
         forget_peaks(roots())
-        self._before = trees(roots())
+        self._before = Moment(time.monotonic(), machine_cpu(), trees(roots()))
+        self._marked: Moment | None = None
         self._most: dict[str, Usage] = {}
         self._ended = threading.Event()
-        self._note(self._before)
+        self._note(self._before.members)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -157,32 +169,44 @@ class Meter:
 
     def cpu(self) -> float:
         """Seconds that all roles have used so far."""
-        return sum(_cpu(members) for members in trees(self._roots()).values()) - sum(map(_cpu, self._before.values()))
+        return _all(trees(self._roots())) - _all(self._before.members)
 
-    def quiet(self, timeout: float, share: float = 0.06, window: float = 0.5) -> float:
-        """Wait until all roles together use less than `share` of a core for two windows; the monotonic time when they were last busy."""
+    def quiet(self, timeout: float, share: float = 0.15, window: float = 0.5) -> float:
+        """Wait until all roles together use less than `share` of a core for two windows; the monotonic time when they were last busy.
+
+        What `stop` tells is then of that time: the wait itself is not charged to anybody.
+        """
         deadline = time.monotonic() + timeout
-        busy, still, before = time.monotonic(), 0, self.cpu()
+        before = self._mark()
+        still = 0
         while still < 2 and time.monotonic() < deadline:
             time.sleep(window)
             after = self.cpu()
             if after - before > share * window:
-                busy, still = time.monotonic(), 0
+                still, after = 0, self._mark()
             else:
                 still += 1
             before = after
-        return busy
+        assert self._marked is not None
+        return self._marked.at
+
+    def _mark(self) -> float:
+        """Note the moment as the last busy one; the seconds used so far."""
+        self._marked = Moment(time.monotonic(), machine_cpu(), trees(self._roots()))
+        return _all(self._marked.members) - _all(self._before.members)
 
     def stop(self) -> Usages:
         """What each role used since the beginning."""
         self._end()
-        after = trees(self._roots())
-        self._note(after)
-        usages = Usages()
-        for role, members in after.items():
-            usage = self._most[role]
-            usage.cpu = _cpu(members) - _cpu(self._before.get(role, {}))
-            usage.grown = usage.memory - max((seen.resident for seen in self._before.get(role, {}).values()), default=0)
+        self._note(trees(self._roots()))
+        if self._marked is None:
+            self._mark()
+        assert self._marked is not None
+        usages = Usages(machine=self._marked.machine - self._before.machine)
+        for role, members in self._marked.members.items():
+            usage, before = self._most[role], self._before.members.get(role, {})
+            usage.cpu = _cpu(members) - _cpu(before)
+            usage.grown = usage.memory - max((seen.resident for seen in before.values()), default=0)
             usages.roles[role] = usage
         return usages
 
@@ -198,3 +222,7 @@ class Meter:
 
 def _cpu(members: Mapping[int, Look]) -> float:
     return sum(seen.own + seen.waited for seen in members.values())
+
+
+def _all(roles: Mapping[str, Mapping[int, Look]]) -> float:
+    return sum(map(_cpu, roles.values()))

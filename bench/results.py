@@ -22,6 +22,8 @@ class Result:
     posts: int = 0
     copies: int = 0
     """Different copies that arrived."""
+    timed: int = 0
+    """Those of them that `seconds` is about, where a second load ran beside; 0: all."""
     lost: int = 0
     twice: int = 0
     unexpected: int = 0
@@ -61,7 +63,7 @@ class Result:
     @property
     def rate(self) -> float:
         """Copies a second; 0 where nothing was measured."""
-        return self.copies / self.seconds if self.seconds else 0.0
+        return (self.timed or self.copies) / self.seconds if self.seconds else 0.0
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.measure import Meter, Usages, machine_cpu
+from bench.measure import Meter, Usages
 from bench.profile import recording
 from bench.programs import Load, Seen, Sent, Sink, Source
 from bench.results import Result, percentiles
@@ -102,7 +102,6 @@ def _measure(workload: Workload, system: System, sink: Sink, options: Options, r
 
 def _measure_load(workload: Workload, system: System, sink: Sink, options: Options, result: Result) -> None:
     every = [workload.expected, *([workload.beside] if workload.beside else [])]
-    machine = machine_cpu()
     with ExitStack() as stack:
         meter = stack.enter_context(Meter(system.roots))
         sink_meter = stack.enter_context(Meter(lambda: {"sink": [sink.pid]}))
@@ -115,8 +114,6 @@ def _measure_load(workload: Workload, system: System, sink: Sink, options: Optio
         sent = [source.finish(STALLED) for source in sources]
         at_rest = meter.quiet(SETTLE)
         _fill_usage(result, meter.stop(), sink_meter.stop())
-    ours = result.cpu_seconds + result.sink_cpu + result.source_cpu
-    result.strangers = round(max(0.0, machine_cpu() - machine - ours), 2)
     result.settled = max(0.0, at_rest - sink.counts()["last"])
     _fill_counts(result, sink, every)
     _fill_times(result, workload, sent, sink.messages())
@@ -142,14 +139,15 @@ def direct(expected: Expected, options: Options) -> Result:
     result = Result("ceiling", f"{load.recipients} a transaction", options.batch)
     sink = Sink(options.programs)
     try:
-        meter, machine = Meter(lambda: {"sink": [sink.pid]}), machine_cpu()
-        source = Source(options.programs, sink.port, "smtp", load)
-        source_meter = Meter(lambda: {"source": [source.pid]})
-        arrived = sink.wait(load.messages * load.recipients, 120)
-        result.source_cpu = source_meter.stop().cpu
-        sent = source.finish(120)
-        result.sink_cpu = meter.stop().cpu
-        result.strangers = round(max(0.0, machine_cpu() - machine - result.sink_cpu - result.source_cpu), 2)
+        with Meter(lambda: {"sink": [sink.pid]}) as meter:
+            source = Source(options.programs, sink.port, "smtp", load)
+            with Meter(lambda: {"source": [source.pid]}) as source_meter:
+                arrived = sink.wait(load.messages * load.recipients, 120)
+                result.source_cpu = source_meter.stop().cpu
+            sent = source.finish(120)
+            usages = meter.stop()
+        result.sink_cpu = usages.cpu
+        result.strangers = strangers(usages, result)
         counts = sink.counts()
         result.posts, result.copies, result.twice = len(sent), counts["pairs"], counts["twice"]
         result.seconds = counts["last"] - min(one.began for one in sent)
@@ -165,6 +163,12 @@ def _fill_usage(result: Result, usages: Usages, sink: Usages) -> None:
     result.memory = {role: usage.memory for role, usage in usages.roles.items()}
     result.grown = {role: usage.grown for role, usage in usages.roles.items()}
     result.sink_cpu = sink.cpu
+    result.strangers = strangers(usages, result)
+
+
+def strangers(usages: Usages, result: Result) -> float:
+    """Processor seconds of the machine that were neither the system's nor the bench's."""
+    return round(max(0.0, usages.machine - result.cpu_seconds - result.sink_cpu - result.source_cpu), 2)
 
 
 def _fill_counts(result: Result, sink: Sink, every: Sequence[Expected]) -> None:
@@ -182,8 +186,12 @@ def _fill_times(result: Result, workload: Workload, sent: Sequence[Sequence[Sent
     result.posts = len(main)
     result.refused = sum(one.code != 250 for rows in sent for one in rows)
     copies = [seen[one.id] for one in main if one.id in seen]
-    if copies:
-        result.seconds = max(copy.last for copy in copies) - min(one.began for one in main)
-        first = main[0]
-        result.first_copy = seen[first.id].first - first.answered if first.id in seen else 0.0
-    result.latency = percentiles([seen[one.id].last - one.answered for one in asked if one.id in seen])
+    if not copies:
+        return
+    began, ended = min(one.began for one in main), max(copy.last for copy in copies)
+    first = main[0]
+    result.seconds = ended - began
+    result.timed = sum(copy.copies for copy in copies) if workload.beside else 0
+    result.first_copy = seen[first.id].first - first.answered if first.id in seen else 0.0
+    meanwhile = [one for one in asked if one.id in seen and one.began < ended]
+    result.latency = percentiles([seen[one.id].last - one.answered for one in meanwhile])

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.measure import Meter, held, machine_cpu
+from bench.measure import Meter, held
 from bench.results import Result
-from bench.run import WARM, Options, running, told, warm
+from bench.run import WARM, Options, running, strangers, told, warm
 from bench.systems import CannotRun, Group, System
 from bench.workloads import DOMAIN, flat, people
 
@@ -41,7 +41,7 @@ def import_members(name: str, system_name: str, options: Options, scale: float) 
 
 def _time_import(system: System, path: Path, count: int, result: Result) -> None:
     with Meter(system.roots) as meter:
-        machine, children, began = machine_cpu(), _children(), time.monotonic()
+        children, began = _children(), time.monotonic()
         result.copies = system.bulk(GROUP, path)
         result.seconds = time.monotonic() - began
         spent = _children() - children  # the command's processes are children of ours that have ended
@@ -49,7 +49,7 @@ def _time_import(system: System, path: Path, count: int, result: Result) -> None
         usages = meter.stop()
     result.cpu = {"command": round(spent, 2), **{role: round(usage.cpu, 2) for role, usage in usages.roles.items()}}
     result.memory = {role: usage.memory for role, usage in usages.roles.items()}
-    result.strangers = round(max(0.0, machine_cpu() - machine - result.cpu_seconds), 2)
+    result.strangers = strangers(usages, result)
     result.lost = count - result.copies
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -110,3 +111,15 @@ def test_a_profile_tells_functions_by_their_own_samples_without_lines(tmp_path: 
     ]
     assert "| 80.0% | 80.0% | `send (lib/a.py)` |" in profile.tables(tmp_path)
     assert "empty" not in profile.tables(tmp_path)
+
+
+def test_waiting_for_rest_is_charged_to_nobody(parent: Callable[[str], int]) -> None:
+    pid = parent("pass")
+    with Meter(lambda: {"role": [pid]}) as meter:
+        parent("import time\nexec('while time.process_time() < 0.3: pass')")
+        ended = time.monotonic()
+        assert meter.quiet(30, window=0.1) <= ended + 0.2
+        parent("import time\nexec('while time.process_time() < 0.3: pass')")
+        usages = meter.stop()
+    assert 0.25 <= usages.cpu < 0.55
+    assert usages.machine >= usages.cpu - 0.05
