@@ -64,6 +64,14 @@ def open_line(engine: AsyncEngine, unavailable: Unavailable, *, writing: bool) -
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
+_BY_INDEX = (
+    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
+    "set_config('enable_mergejoin', 'off', true)"
+)
+"""For this transaction. A statement of a line asks for rows by their keys, and its plan is kept for as long as the connection: made while a table
+is still small it would be to read all of it, again and again as the table grows, until statistics are gathered a minute later."""
+
+
 class _PostgresLine(Line):
     """Holds a connection of the engine's pool, and its driver's connection inside it."""
 
@@ -94,6 +102,7 @@ class _PostgresLine(Line):
         driver = self._driver or await self._connect()
         try:
             async with driver.pipeline():
+                await driver.execute(_BY_INDEX)
                 cursors = [await driver.execute(step.texts["postgresql"], step.values) for step in steps]
                 await driver.commit()
             return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]

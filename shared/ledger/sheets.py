@@ -80,11 +80,16 @@ def share_of(content: str) -> ShareContent:
     return _share.decode(content)
 
 
+def keys_of(names: Iterable[Name]) -> list[str]:
+    """The keys of names."""
+    return [name if type(name) is str else name[0] for name in names]
+
+
 def share_keys(content: str) -> list[str]:
     """Everybody whom the sheet of a share names, by key."""
     share = share_of(content)
     groups = [group.names for group in share.queued] + [group.names for group in share.suppressed]
-    return [name if isinstance(name, str) else name[0] for names in groups for name in names]
+    return [key for names in groups for key in keys_of(names)]
 
 
 # --- digests ---------------------------------------------------------------------------------------------------------

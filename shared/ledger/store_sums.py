@@ -145,8 +145,16 @@ def _checked(book: Book) -> Book:
     return book._replace(plan=Plan(), finals=[final._replace(slice=0) for final in book.finals])
 
 
-async def folds(run: Run, spans: Sequence[Span], *, weights: Sequence[int] = ()) -> AsyncIterator[tuple[Span, Folded]]:
-    """The slices, folded; read in portions of about `TOGETHER` recipients, as `weights` tells of each slice."""
+async def folds(run: Run, spans: Sequence[Span]) -> AsyncIterator[tuple[Span, Folded]]:
+    """The slices, folded; each read when the one before it is done with."""
+    async for span, sheets in _sheets(run, spans):
+        yield span, fold(sheets)
+
+
+async def _sheets(
+    run: Run, spans: Sequence[Span], *, weights: Sequence[int] = ()
+) -> AsyncIterator[tuple[Span, list[Sheet]]]:
+    """What was told of each slice; read in portions of about `TOGETHER` recipients, as `weights` tells of each."""
     portion: list[Span] = []
     weight = 0
     for number, span in enumerate(spans):
@@ -158,7 +166,7 @@ async def folds(run: Run, spans: Sequence[Span], *, weights: Sequence[int] = ())
             portion, weight = [], 0
 
 
-async def _read(run: Run, spans: Sequence[Span]) -> list[tuple[Span, Folded]]:
+async def _read(run: Run, spans: Sequence[Span]) -> list[tuple[Span, list[Sheet]]]:
     ranges = [span.plan.ranges(span.number) for span in spans]
     shares = [(n, span.post_id, *ranges[n][0]) for n, span in enumerate(spans)]
     cells = [(n, span.post_id, *ranges[n][1]) for n, span in enumerate(spans)]
@@ -166,7 +174,7 @@ async def _read(run: Run, spans: Sequence[Span]) -> list[tuple[Span, Folded]]:
     for rows in await run([_SHARES.step(shares), _ATTEMPTS.step(cells)]):
         for number, *sheet in rows:
             sheets[number].append(Sheet(*sheet))
-    return [(span, fold(mine)) for span, mine in zip(spans, sheets, strict=True)]
+    return list(zip(spans, sheets, strict=True))
 
 
 # --- summing ---------------------------------------------------------------------------------------------------------
@@ -182,8 +190,8 @@ async def totals_of(run: Run, books: Mapping[str, Book]) -> dict[str, dict[str, 
                 weights.append(1 + _weight(heads, finals))
             else:
                 _add(sums[post_id], known)
-    async for span, folded in folds(run, spans, weights=weights):
-        _add(sums[span.post_id], counted(folded))
+    async for span, sheets in _sheets(run, spans, weights=weights):
+        _add(sums[span.post_id], counted(sheets))
     return {post_id: _told(books[post_id], sums[post_id]) for post_id in books}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.sender.answers import UNKNOWN, Answer
-from services.sender.outcome import MOST_UNKNOWNS, Policy, decide, retries, softened, too_many
+from services.sender.outcome import MOST_UNKNOWNS, Policy, by_answer, decide, retries, softened, too_many
 from shared.messages import Fate, State
 from shared.replies import Reply
 
@@ -107,3 +107,16 @@ def test_retries_are_grouped_by_when_they_are_due() -> None:
         fate(UNKNOWN, unknown=True),
     ]
     assert {due: len(group) for due, group in retries(fates).items()} == {1060.0: 2, 1300.0: 1}
+
+
+def test_recipients_are_gathered_by_what_they_were_answered() -> None:
+    """Equal answers are one, whether they are one object or several; each keeps its order, and trouble of ours is no answer."""
+    ok, again, no = (Answer(Reply(*one), "h") for one in ((250, "1.5", "ok"), (250, "1.5", "ok"), (550, "1.1", "no")))
+    elsewhere, unknown = Answer(ok.reply, "i"), Answer(ok.reply, "h", unknown=True)
+    answers = [ok, no, again, None, ok, elsewhere, unknown]
+    assert by_answer(list("abcdefg"), answers) == [
+        (ok, ["a", "e", "c"]),
+        (no, ["b"]),
+        (elsewhere, ["f"]),
+        (unknown, ["g"]),
+    ]

@@ -13,6 +13,7 @@ from shared.address import (
     check_group_name,
     domain_key,
     key,
+    keys,
     parse,
     parse_path,
     person_key,
@@ -355,3 +356,8 @@ def test_names_that_a_group_may_not_have(name: str) -> None:
     with pytest.raises(AddressError) as error:
         check_group_name(name)
     assert str(error.value).isprintable()
+
+
+@given(st.lists(st.one_of(st.text(max_size=12), st.from_regex(r"[a-zA-Z\"]{1,4}@[a-zA-Z.]{1,6}", fullmatch=True))))
+def test_the_keys_of_many_are_the_keys_of_each(addresses: list[str]) -> None:
+    assert list(keys(addresses)) == [key(address) for address in addresses]

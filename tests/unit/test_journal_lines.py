@@ -49,3 +49,16 @@ def test_one_line_an_event_whatever_is_in_it(capsys: pytest.CaptureFixture[str])
     (line,) = capsys.readouterr().err.splitlines()
     assert json.loads(line)["why"] == 'two\nlines\r"and" \x1b[31mmore'
     assert "\x1b" not in line
+
+
+def test_recipients_who_were_answered_the_same_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    counter: Any = journal._FATES
+    before = counter.labels("delivered", "smtp")._value.get()
+    people = [f"m{n}@x.test" for n in range(100)]
+    journal.fate(
+        "p", recipients=people, state="delivered", hop_kind="smtp", host="h", reply="250 OK", attempt=0, age=0.5
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["count"], told["recipients"]) == ("delivered", 100, people[:20])
+    assert counter.labels("delivered", "smtp")._value.get() == before + 100
