@@ -6,6 +6,7 @@ A *key* is the canonical form of an address (`shared.address.key`): what is comp
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -92,3 +93,39 @@ def slot(key: str) -> int:
 def cell(slot: int, cells: int) -> int:
     """Which of `cells` equal ranges of slots a slot falls into."""
     return slot * cells // SLOTS
+
+
+# --- members by cells ---------------------------------------------------------------------------------------------------
+class Roll(msgspec.Struct, frozen=True):
+    """The members of one group in one cell, in a form that is judged by the hundred rather than one by one.
+
+    `keys` are the plain ones, in order: people who are not paused or suspended and want no own copies. `spelled` has the addresses of those among
+    them that are not written as their key. `others` are all other members, in order of keys.
+    """
+
+    keys: Sequence[str] = ()
+    spelled: Mapping[str, str] = {}
+    others: Sequence[Member] = ()
+
+    def __len__(self) -> int:
+        return len(self.keys) + len(self.others)
+
+
+def roll(members: Iterable[Member]) -> Roll:
+    """The roll of members of one group and one cell."""
+    plain: list[Member] = []
+    others: list[Member] = []
+    for member in sorted(members, key=lambda member: member.key):
+        stateful = member.paused or member.own_copies or member.bounce != "ok" or member.group is not None
+        (others if stateful else plain).append(member)
+    spelled = {member.key: member.address for member in plain if member.address != member.key}
+    return Roll([member.key for member in plain], spelled, tuple(others))
+
+
+def rolls(members: Iterable[Member], *, cells: int, low: int = 0, high: int = SLOTS) -> dict[int, Roll]:
+    """The rolls of a group's members with slots in [low, high), by cell."""
+    found: dict[int, list[Member]] = {}
+    for member in members:
+        if low <= (place := slot(member.key)) < high:
+            found.setdefault(cell(place, cells), []).append(member)
+    return {number: roll(found[number]) for number in sorted(found)}

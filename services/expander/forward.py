@@ -11,7 +11,7 @@ from collections import deque
 
 import msgspec
 
-from services.expander.batches import cut
+from services.expander.batches import Copies, Hops, cut, deliveries
 from services.expander.plan import Plan
 from services.expander.publishing import publish_each
 from services.expander.records import post_record, target_name, target_record
@@ -51,7 +51,7 @@ class Forwarder:
         self, settings: Settings, *, bus: Bus, directory: Directory, ledger: Ledger, secret: str, hostname: str
     ) -> None:
         self._settings = settings
-        self._routes = settings.route_table
+        self._hops = Hops(settings.route_table)
         self._bus = bus
         self._directory = directory
         self._ledger = ledger
@@ -87,8 +87,10 @@ class Forwarder:
             kind=DeliveryKind.FORWARD,
             smtputf8=post.smtputf8,
         )
-        batches = cut(template, people, cells=1, routes=self._routes, batch_size=self._settings.batch_size)
-        await publish_each(self._bus, Queue.DELIVERIES_EXPRESS, batches)
+        ordered = sorted((key(address), address) for address in people)
+        copies = Copies(0, [who for who, _ in ordered], [address for _, address in ordered])
+        batches = cut((copies,), self._hops, batch_size=self._settings.batch_size)
+        await publish_each(self._bus, Queue.DELIVERIES_EXPRESS, deliveries(template, batches))
         await self._tell(post, name, queued=tuple(Queued(address=address, via=(name,)) for address in people))
 
     async def _tell(

@@ -1,32 +1,30 @@
-"""The people of a fan-out: reads members slot range by slot range and merges them by key, so that memory is a slice's, whatever the group (P10)."""
+"""The people of a fan-out: members are read a range of slots at a time, so that memory is a slice's, whatever the group (P10)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from services.expander.expand import Facts, Judgement, Row, Rules, judge
+from services.expander.expand import Facts
 from services.expander.graph import Aim
+from services.expander.judging import Added, Source
 from shared.address import key, person_key, split_role
 from shared.directory import Directory
-from shared.groups import Member, slot
+from shared.groups import Member, cell, slot
 
 THREAD = "thread"
 """Last step of the path of a thread's author who is no member: not a group, but the reason the address is there."""
 
 
-async def read(directory: Directory, aims: Sequence[Aim], low: int, high: int) -> dict[str, list[Row]]:
-    """All memberships of people with slots in [low, high), by key, each in the order of targets and groups found."""
-    rows: dict[str, list[Row]] = {}
-    for position, aim in enumerate(aims):
-        groups = aim.scope.groups
-        for number, node in enumerate(aim.scope.nodes):
-            via = aim.scope.via(number)
-            async for page in directory.members(node.group, low=low, high=high):
-                for member in page:
-                    # what was a group when the post came has its row, and is no person when it is deleted meanwhile
-                    if member.group is None and member.key not in groups:
-                        rows.setdefault(member.key, []).append(Row(position, via, member))
-    return rows
+async def read(directory: Directory, aims: Sequence[Aim], *, cells: int, low: int, high: int) -> list[Source]:
+    """The members with slots in [low, high), in the order of targets and, in each, of the groups found. A group of two targets is read once."""
+    groups = list(dict.fromkeys(node.group for aim in aims for node in aim.scope.nodes))
+    rolls = await directory.rolls(groups, cells=cells, low=low, high=high)
+    return [
+        Source(position, aim.scope.via(number), found)
+        for position, aim in enumerate(aims)
+        for number, node in enumerate(aim.scope.nodes)
+        if (found := rolls.get(node.group))
+    ]
 
 
 async def are_people(directory: Directory, authors: Mapping[str, str]) -> dict[str, str]:
@@ -40,26 +38,17 @@ async def are_people(directory: Directory, authors: Mapping[str, str]) -> dict[s
     return people
 
 
-def add_thread_authors(
-    rows: dict[str, list[Row]], aims: Sequence[Aim], authors: Mapping[str, str], facts: Facts, low: int, high: int
-) -> None:
-    """Add the person who started the thread where the group wants that: not when a member already, nor to an answer of their own."""
-    for position, aim in enumerate(aims):
+def thread_authors(
+    aims: Sequence[Aim], authors: Mapping[str, str], facts: Facts, *, cells: int, low: int, high: int
+) -> list[Added]:
+    """The person who started the thread, where the group wants that: not to an answer of their own. A member already is not added."""
+    found = []
+    for position, aim in enumerate(aims) if authors else ():
         address = authors.get(aim.group.address, "")
         who = key(address)
-        if not address or not aim.group.settings.thread_author or not low <= slot(who) < high:
+        if not address or not aim.group.settings.thread_author or not low <= (place := slot(who)) < high:
             continue
-        if person_key(who) in facts.authors or any(row.scope == position for row in rows.get(who, ())):
-            continue
-        member = Member(address=address, key=who)
-        rows.setdefault(who, []).append(Row(position, (aim.group.address, THREAD), member))
-
-
-def judge_all(rows: Mapping[str, Sequence[Row]], aims: Sequence[Aim], facts: Facts) -> list[list[Judgement]]:
-    """The judgements of every row, a list for each aim."""
-    rules = [Rules(aim.group.settings.remove_author, aim.group.settings.remove_to_cc) for aim in aims]
-    judged: list[list[Judgement]] = [[] for _ in aims]
-    for person in rows.values():
-        for judgement in judge(person, rules, facts):
-            judged[judgement.scope].append(judgement)
-    return judged
+        if person_key(who) not in facts.authors:
+            member = Member(address=address, key=who)
+            found.append(Added(cell(place, cells), position, (aim.group.address, THREAD), member))
+    return found

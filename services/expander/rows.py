@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from services.expander.expand import Judgement
 from services.expander.graph import Scope
+from services.expander.judging import Judged
 from shared.messages import Expanded, Queued, Suppressed, encode
 from shared.topology import MAX_PAYLOAD
 
 
-def told(post_id: str, scope: Scope, rows: Sequence[Judgement], *, index: int, of: int, at: float) -> Expanded:
-    """The message about one share; the first share's tells of the sub-groups too.
+def told(post_id: str, scope: Scope, judged: Judged, *, index: int, of: int, at: float) -> tuple[Expanded, bytes]:
+    """The message about one share, and its octets; the first share's tells of the sub-groups too.
 
     A share of very many people in very long paths of groups would not fit the bus: it goes without the paths then, for the counts are
     what is owed (P4).
     """
-    queued = [Queued(address=row.address, via=row.via) for row in rows if row.reason is None]
-    suppressed = [
-        Suppressed(address=row.address, reason=row.reason, via=row.via) for row in rows if row.reason is not None
-    ]
-    if index == 0:
+    queued, suppressed = judged.queued, judged.suppressed
+    if index == 0 and scope.asides:
+        queued, suppressed = list(queued), list(suppressed)
         for aside in scope.asides:
             via = scope.via(aside.parent)
             if aside.reason is None:
@@ -38,7 +34,11 @@ def told(post_id: str, scope: Scope, rows: Sequence[Judgement], *, index: int, o
         suppressed=tuple(suppressed),
         at=at,
     )
-    return message if len(encode(message)) <= MAX_PAYLOAD else without_paths(message)
+    payload = encode(message)
+    if len(payload) > MAX_PAYLOAD:
+        message = without_paths(message)
+        payload = encode(message)
+    return message, payload
 
 
 def without_paths(message: Expanded) -> Expanded:

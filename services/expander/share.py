@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from services.expander.batches import cut
+from services.expander.batches import Batch, Hops, cut, deliveries
 from services.expander.envelope import envelope
-from services.expander.expand import Facts, Judgement
+from services.expander.expand import Facts
 from services.expander.graph import Aim
 from services.expander.inside import Inside
-from services.expander.people import add_thread_authors, are_people, judge_all, read
+from services.expander.judging import Added, Judged, judge_all
+from services.expander.people import are_people, read, thread_authors
 from services.expander.plan import Plan
 from services.expander.publishing import publish_each
 from services.expander.rows import told
@@ -22,7 +24,7 @@ from shared.bodies import Bodies
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
 from shared.ledger import Ledger
-from shared.messages import Content, Delivery, Lane, Post, encode
+from shared.messages import BodyRef, Content, Delivery, Lane, Post
 from shared.rendering import render
 from shared.settings import Settings
 from shared.topology import Queue
@@ -65,7 +67,7 @@ class ShareOut:
         hostname: str,
     ) -> None:
         self._settings = settings
-        self._routes = settings.route_table
+        self._hops = Hops(settings.route_table)
         self._bus = bus
         self._directory = directory
         self._ledger = ledger
@@ -77,33 +79,37 @@ class ShareOut:
     async def run(self, share: Share) -> None:
         """Read, judge, cut, publish, tell: in this order, so that who is told of has been published for."""
         judged = await self._judge(share)
-        deliveries = [self._cut(share, aim, rows) for aim, rows in zip(share.aims, judged, strict=True)]
-        await self._publish(share, [delivery for of_aim in deliveries for delivery in of_aim])
-        for aim, rows, batches in zip(share.aims, judged, deliveries, strict=True):
+        batches = [cut(of_aim.copies, self._hops, batch_size=self._settings.batch_size) for of_aim in judged]
+        await self._publish(share, batches)
+        for aim, of_aim, cut_of_aim in zip(share.aims, judged, batches, strict=True):
             if share.index == 0:
                 await self._hand_on(share, aim)
-            await self._tell(share, aim, rows, len(batches))
+            await self._tell(share, aim, of_aim, len(cut_of_aim))
 
-    async def _judge(self, share: Share) -> list[list[Judgement]]:
+    async def _judge(self, share: Share) -> list[Judged]:
         facts = facts_of(share.post)
-        rows = await read(self._directory, share.aims, share.low, share.high)
+        cells, low, high = share.plan.cells, share.low, share.high
+        sources = await read(self._directory, share.aims, cells=cells, low=low, high=high)
+        added: list[Added] = []
         # in a post made inside nobody is added: who started the thread has a copy of the post from outside
-        if share.post.parent is None:
+        if share.post.parent is None and share.thread_authors:
             authors = await are_people(self._directory, share.thread_authors)
-            add_thread_authors(rows, share.aims, authors, facts, share.low, share.high)
-        return judge_all(rows, share.aims, facts)
+            added = thread_authors(share.aims, authors, facts, cells=cells, low=low, high=high)
+        return judge_all(sources, added, share.aims, facts)
 
-    def _cut(self, share: Share, aim: Aim, rows: Sequence[Judgement]) -> list[Delivery]:
+    def _template(self, share: Share, aim: Aim, ref: BodyRef | None) -> Delivery:
+        """What all deliveries of one target have in common; the body is `ref` where it is in the store."""
         post, group = share.post, aim.group
         out = envelope(post, aim.target, group, self._secret)
-        template = Delivery(
+        content = self._rendered(post, aim)
+        return Delivery(
             post_id=post.id,
             group=group.address,
             cell=0,
             hop="",
             mail_from=out.mail_from,
             recipients=(out.like,),
-            content=self._rendered(post, aim),
+            content=content if ref is None else Content(head=content.head, ref=ref),
             accepted_at=post.accepted_at,
             lane=share.lane,
             smtputf8=post.smtputf8,
@@ -111,9 +117,6 @@ class ShareOut:
             ret=out.ret,
             verp=group.settings.verp and group.settings.envelope == "list",
         )
-        copies = [row.address for row in rows if row.reason is None]
-        batch_size = self._settings.batch_size
-        return list(cut(template, copies, cells=share.plan.cells, routes=self._routes, batch_size=batch_size))
 
     def _rendered(self, post: Post, aim: Aim) -> Content:
         """The post as the group's members get it: its own head, the body as it came (P8)."""
@@ -125,14 +128,17 @@ class ShareOut:
         stored = await self._ledger.set_body(post.id, await self._bodies.put(post.content.tail))
         return msgspec.structs.replace(post, content=Content(head=post.content.head, ref=stored))
 
-    async def _publish(self, share: Share, deliveries: list[Delivery]) -> None:
-        if len(share.post.content.tail) * len(deliveries) > SHARED_BODY:
+    async def _publish(self, share: Share, batches: Sequence[Sequence[Batch]]) -> None:
+        """The deliveries of all targets, made and encoded as they go out."""
+        ref = None
+        if len(share.post.content.tail) * sum(map(len, batches)) > SHARED_BODY:
             ref = (await self.with_body_stored(share.post)).content.ref
-            deliveries = [
-                msgspec.structs.replace(delivery, content=Content(head=delivery.content.head, ref=ref))
-                for delivery in deliveries
-            ]
-        await publish_each(self._bus, LANES[share.lane], deliveries)
+        made = (
+            deliveries(self._template(share, aim, ref), of_aim)
+            for aim, of_aim in zip(share.aims, batches, strict=True)
+            if of_aim
+        )
+        await publish_each(self._bus, LANES[share.lane], itertools.chain.from_iterable(made))
 
     async def _hand_on(self, share: Share, aim: Aim) -> None:
         """Posts for the sub-groups that are not expanded in place: the first share's business."""
@@ -143,15 +149,16 @@ class ShareOut:
         for aside in aim.scope.handed_on:
             await self._inside.hand_on(share.post, aim, aside, content, out.mail_from)
 
-    async def _tell(self, share: Share, aim: Aim, rows: Sequence[Judgement], batches: int) -> None:
+    async def _tell(self, share: Share, aim: Aim, judged: Judged, batches: int) -> None:
         """Tell the reporter who gets a copy and who does not; a target of one share that gives nobody a copy has its verdict at once."""
-        message = told(share.post.id, aim.scope, rows, index=share.index, of=share.plan.slices, at=time.time())
-        if share.plan.slices == 1 and not message.queued:
-            await self._ledger.set_target(share.post.id, aim.group.address, "no_recipients")
-            journal.ended(share.post.id, group=aim.group.address, verdict="no_recipients")
-        await self._bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=encode(message)))
+        post_id, plan = share.post.id, share.plan
+        message, payload = told(post_id, aim.scope, judged, index=share.index, of=plan.slices, at=time.time())
+        if plan.slices == 1 and not message.queued:
+            await self._ledger.set_target(post_id, aim.group.address, "no_recipients")
+            journal.ended(post_id, group=aim.group.address, verdict="no_recipients")
+        await self._bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=payload))
         journal.expanded(
-            message.post_id,
+            post_id,
             group=message.group,
             recipients=len(message.queued),
             suppressed=len(message.suppressed),

@@ -10,12 +10,12 @@ it changed (`group:ADDRESS`, `domain:NAME`) to the change log that caches poll.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from shared.groups import SLOTS, Domain, Group, Member
+from shared.groups import SLOTS, Domain, Group, Member, Roll
 from shared.replies import TROUBLE, TransientError
 
 
@@ -36,6 +36,10 @@ class NotFound(DirectoryError):
 
 class Conflict(DirectoryError):
     """It is there already, or the name is reserved."""
+
+
+MOST_IN_ROLLS = 250_000
+"""Members that one answer of `Directory.rolls` has at most."""
 
 
 class NewMember(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +77,15 @@ class Directory(Protocol):
 
     def members(self, key: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
         """The group's members whose slot is in [low, high), groups among them, in key order, in pages of at most 1,000 (P10)."""
+
+    async def rolls(
+        self, keys: Sequence[str], *, cells: int, low: int = 0, high: int = SLOTS
+    ) -> Mapping[str, Mapping[int, Roll]]:
+        """The members of several groups whose slot is in [low, high), by group and by cell (`shared.groups.cell`), groups among them.
+
+        What has no members is not there, nor is what is no group. Raises `DirectoryUnavailable` for more than `MOST_IN_ROLLS` members:
+        a caller asks for ranges that hold fewer (P10).
+        """
 
     async def is_member(self, key: str, member: str) -> bool:
         """Whether `member` (a key) is a member of the group itself (not through a sub-group)."""

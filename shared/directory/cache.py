@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from shared import journal
+from shared.directory.cache_few import Few
 from shared.directory.cache_local import Entry, LocalCache
 from shared.directory.cache_log import ChangeLog
 from shared.directory.cache_redis import WITNESS_CHANGES, SharedCache
 from shared.directory.store_write import SqlDirectory
-from shared.groups import SLOTS, Domain, Group, Member, slot
+from shared.groups import SLOTS, Domain, Group, Member, Roll
 from shared.replies import TransientError
 
 INTERVAL = 0.3
@@ -101,28 +102,43 @@ class CachedDirectory:
         few = await self._few(key)
         if few is None:
             return await self._store.subgroups(key)
-        return [member for member in few if member.group is not None]
+        return few.subgroups
 
     async def is_member(self, key: str, member: str) -> bool:
         """Whether `member` (a key) is a member of the group itself."""
         few = await self._few(key)
         if few is None:
             return await self._store.is_member(key, member)
-        return any(one.key == member for one in few)
+        return member in few.keys
 
     async def members(self, key: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
         """The group's members whose slot is in [low, high), in key order; long lists come from SQL, page by page (P10)."""
         few = await self._few(key)
         if few is not None:
-            page = [member for member in few if low <= slot(member.key) < high]
-            if page:
+            if page := few.between(low, high):
                 yield page
             return
         async for long in self._store.members(key, low=low, high=high):
             yield long
 
-    async def _few(self, key: str) -> tuple[Member, ...] | None:
-        found: tuple[Member, ...] | None = await self._find("members", key)
+    async def rolls(
+        self, keys: Sequence[str], *, cells: int, low: int = 0, high: int = SLOTS
+    ) -> Mapping[str, Mapping[int, Roll]]:
+        """The members of several groups by cell: of short lists from the cache, of all others from SQL, together."""
+        found: dict[str, Mapping[int, Roll]] = {}
+        long: list[str] = []
+        for key in keys:
+            few = await self._few(key)
+            if few is None:
+                long.append(key)
+            elif rolls := few.rolls(cells, low, high):
+                found[key] = rolls
+        if long:
+            found.update(await self._store.rolls(long, cells=cells, low=low, high=high))
+        return found
+
+    async def _few(self, key: str) -> Few | None:
+        found: Few | None = await self._find("members", key)
         return found
 
     # --- answers -----------------------------------------------------------------------------------------------------
@@ -175,7 +191,8 @@ class CachedDirectory:
         if found is None or not self._good(kind, name, found[0]):
             return None
         try:
-            return Entry(_DECODERS[kind].decode(found[1]), found[0])
+            value = _DECODERS[kind].decode(found[1])
+            return Entry(Few(value) if kind == "members" and value is not None else value, found[0])
         except (msgspec.MsgspecError, RecursionError, ValueError):
             return None  # written by another version of Horo
 
@@ -187,12 +204,12 @@ class CachedDirectory:
                 return Entry(*await self._store.group_at(name))
             case _:
                 few, stamp = await self._store.few_members_at(name, FEW)
-                return Entry(None if few is None else tuple(few), stamp)
+                return Entry(None if few is None else Few(few), stamp)
 
     def _share(self, epoch: str, kind: str, name: str, entry: Entry[Any]) -> None:
         """Give a value to Redis, behind the answer's back."""
         if self._redis is not None and self._redis.usable and epoch and len(self._tasks) < SPREADING:
-            payload = _encoder.encode(entry.value)
+            payload = _encoder.encode(entry.value.members if isinstance(entry.value, Few) else entry.value)
             self._spawn(self._redis.put(epoch, kind, name, entry.stamp, payload))
 
     # --- the watch ---------------------------------------------------------------------------------------------------
@@ -250,4 +267,4 @@ def _change_key(kind: str, name: str) -> str:
 
 
 def _weight(kind: str, value: Any) -> int:
-    return 1 + len(value) if kind == "members" and value is not None else 1
+    return 1 + len(value.members) if kind == "members" and value is not None else 1

@@ -6,7 +6,7 @@ stamp is never newer than its value.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,8 +18,9 @@ from shared.database.engine import WAIT_LIMIT, read
 from shared.database.tables import changes, directory_state, domains, groups, members
 from shared.directory import DirectoryUnavailable, NotFound
 from shared.directory.rules import domain_name, group_key
+from shared.directory.store_rolls import read_rolls
 from shared.directory.store_rows import MEMBER_COLUMNS, escaped, to_domain, to_group, to_member
-from shared.groups import SLOTS, Domain, Group, Member
+from shared.groups import SLOTS, Domain, Group, Member, Roll
 
 PAGE = 1000
 """Members of a page."""
@@ -73,14 +74,16 @@ class SqlReader:
 
     async def subgroups(self, key: str) -> Sequence[Member]:
         """The group's members that are groups themselves, in key order."""
-        query = _of_group(key).where(members.c.group_key.is_not(None)).order_by(members.c.key)
         async with read(self._engine, DirectoryUnavailable) as connection:
+            group_id, _ = await _group(connection, key)
+            query = _of_group(group_id).where(members.c.group_key.is_not(None)).order_by(members.c.key)
             return [to_member(row) for row in await connection.execute(query)]
 
     async def is_member(self, key: str, member: str) -> bool:
         """Whether `member` (a key) is a member of the group itself."""
-        query = _of_group(key).where(members.c.key == member)
         async with read(self._engine, DirectoryUnavailable) as connection:
+            group_id, _ = await _group(connection, key)
+            query = _of_group(group_id).where(members.c.key == member)
             return (await connection.execute(query)).first() is not None
 
     async def members(self, key: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
@@ -102,6 +105,12 @@ class SqlReader:
             if len(page) < PAGE:
                 return
             after = page[-1].key
+
+    async def rolls(
+        self, keys: Sequence[str], *, cells: int, low: int = 0, high: int = SLOTS
+    ) -> Mapping[str, Mapping[int, Roll]]:
+        """The members of several groups whose slot is in [low, high), by group and by cell."""
+        return await read_rolls(self._engine, keys, cells=cells, low=low, high=high)
 
     # --- lists for people --------------------------------------------------------------------------------------------
     async def domains(self, *, after: str = "", limit: int = 100, search: str = "") -> Sequence[Domain]:
@@ -161,10 +170,10 @@ class SqlReader:
         """All members in key order, or None where there are more than `most`; and the change they were read at."""
         async with read(self._engine, DirectoryUnavailable) as connection:
             seq = await _seq(connection)
-            count = await connection.scalar(select(groups.c.members).where(groups.c.address == key))
-            if count is not None and count > most:
+            group_id, count = await _group(connection, key)
+            if count > most:
                 return None, seq
-            rows = (await connection.execute(_of_group(key).order_by(members.c.key).limit(most + 1))).all()
+            rows = (await connection.execute(_of_group(group_id).order_by(members.c.key).limit(most + 1))).all()
         return (None if len(rows) > most else [to_member(row) for row in rows]), seq
 
     async def progress(self, after: int | None, *, limit: float = WAIT_LIMIT) -> Progress:
@@ -192,8 +201,16 @@ async def _seq(connection: AsyncConnection) -> int:
     return int(await connection.scalar(select(func.max(directory_state.c.seq))) or 0)
 
 
-def _of_group(key: str) -> Select[Any]:
-    return select(*MEMBER_COLUMNS).join(groups, groups.c.id == members.c.group_id).where(groups.c.address == key)
+async def _group(connection: AsyncConnection, key: str) -> tuple[int, int]:
+    """A group's number, and how many members it has; (0, 0) where there is none: nobody is a member of that."""
+    row = (await connection.execute(select(groups.c.id, groups.c.members).where(groups.c.address == key))).first()
+    return (row.id, row.members) if row else (0, 0)
+
+
+def _of_group(group_id: int) -> Select[Any]:
+    """Its members. By the number: a join would have the planner expect as many of a small group as groups have on average, and, with one group of
+    a million, walk all members of all groups in the order of keys rather than look for five hundred."""
+    return select(*MEMBER_COLUMNS).where(members.c.group_id == group_id)
 
 
 def _page(group_id: int, count: int, low: int, high: int, after: str) -> Select[Any]:

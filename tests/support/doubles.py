@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from shared.bodies import BodyMissing
 from shared.bus import BusUnavailable, Outgoing
 from shared.directory import DirectoryUnavailable
-from shared.groups import SLOTS, Domain, Group, Member, Settings, slot
+from shared.groups import SLOTS, Domain, Group, Member, Roll, Settings, rolls, slot
 from shared.identity import new_id
 from shared.messages import BodyRef, Post, Refused, decode
 from shared.topology import Queue
@@ -132,6 +132,16 @@ class MemoryDirectory:
     async def members(self, key: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
         await self.fault()
         yield sorted((row for row in self.rows.get(key, []) if low <= slot(row.key) < high), key=lambda row: row.key)
+
+    async def rolls(
+        self, keys: Sequence[str], *, cells: int, low: int = 0, high: int = SLOTS
+    ) -> Mapping[str, Mapping[int, Roll]]:
+        found = {}
+        for key in keys:
+            members = [member async for page in self.members(key) for member in page]
+            if rows := rolls(members, cells=cells, low=low, high=high):
+                found[key] = rows
+        return found
 
     async def is_member(self, key: str, member: str) -> bool:
         await self.fault()
