@@ -162,7 +162,7 @@ async def test_p3_a_fault_between_two_transactions_keeps_what_was_heard(
         one = sender(sink, ledger, bus)
         real, rounds = one._hops._round, []
 
-        async def second_fails(*args: Any, **keywords: Any) -> bool:
+        async def second_fails(*args: Any, **keywords: Any) -> Any:
             rounds.append(args)
             if len(rounds) > 1:
                 raise fault
