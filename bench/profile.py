@@ -19,7 +19,8 @@ from tests.support import keeper
 
 RATE = 200
 """Samples a second."""
-TOP = 15
+TOP = 12
+OURS = ("services/", "shared/", "cli/")
 ROOT = str(Path(__file__).parents[1])
 
 
@@ -78,8 +79,17 @@ def read(folder: Path) -> dict[str, list[str]]:
     return stacks
 
 
-def top(stacks: Iterable[str], count: int = TOP) -> tuple[int, list[Line]]:
-    """How many samples there are, and the functions with the most of their own."""
+@dataclass(frozen=True)
+class Summary:
+    """A service's profile: how many samples, the functions with the most of their own, and those of Horo's own code with the most in all."""
+
+    samples: int
+    own: list[Line]
+    ours: list[Line]
+
+
+def summary(stacks: Iterable[str], count: int = TOP) -> Summary:
+    """Count the samples of stacks."""
     own: Counter[str] = Counter()
     total: Counter[str] = Counter()
     samples = 0
@@ -90,25 +100,35 @@ def top(stacks: Iterable[str], count: int = TOP) -> tuple[int, list[Line]]:
         own[names[-1]] += int(number)
         for name in set(names):
             total[name] += int(number)
-    lines = [Line(name, hits / samples, total[name] / samples) for name, hits in own.most_common(count)]
-    return samples, lines
+
+    def lines(counted: Counter[str]) -> list[Line]:
+        return [Line(name, own[name] / samples, total[name] / samples) for name, _ in counted.most_common(count)]
+
+    ours = Counter({name: hits for name, hits in total.items() if name.partition(" (")[2].startswith(OURS)})
+    return Summary(samples, lines(own), lines(ours))
 
 
 def _short(frame: str) -> str:
     """A frame as py-spy writes it, "function (path:line)", without the line and with the path from its package on."""
     function, _, place = frame.rpartition(" (")
+    if not function:  # a thread or a process, not a function
+        return frame
     path = place.rstrip(")").rpartition(":")[0] or place.rstrip(")")
     path = path.removeprefix(ROOT + "/").rpartition("site-packages/")[2].rpartition("lib/python3.11/")[2]
     return f"{function} ({path})"
 
 
 def tables(folder: Path) -> str:
-    """Markdown: one table a service, of what was recorded into the folder."""
+    """Markdown: two tables a service, of what was recorded into the folder."""
     parts = []
     for role, stacks in read(folder).items():
-        samples, lines = top(stacks)
-        if samples:
-            parts += [f"#### {role} ({samples:,} samples)\n", "| own | with callees | function |", "|---:|---:|---|"]
-            parts += [f"| {line.own:.1%} | {line.total:.1%} | `{line.function}` |" for line in lines]
-            parts.append("")
+        found = summary(stacks)
+        if found.samples:
+            parts += [f"#### {role} ({found.samples:,} samples)\n", _table("function, by its own time", found.own)]
+            parts += [_table("Horo's own functions, by their time with callees", found.ours)]
     return "\n".join(parts)
+
+
+def _table(title: str, lines: Iterable[Line]) -> str:
+    rows = [f"| {line.own:.1%} | {line.total:.1%} | `{line.function}` |" for line in lines]
+    return "\n".join([f"| own | with callees | {title} |", "|---:|---:|---|", *rows, ""])

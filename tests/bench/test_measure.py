@@ -103,12 +103,13 @@ def test_a_profile_tells_functions_by_their_own_samples_without_lines(tmp_path: 
     )
     (tmp_path / "sender-2.raw").write_text("main (cli/main.py:2) 2\n")
     (tmp_path / "empty-3.raw").write_text("")
-    samples, lines = profile.top(profile.read(tmp_path)["sender"])
-    assert samples == 10
-    assert [(line.function, line.own, line.total) for line in lines] == [
+    found = profile.summary(profile.read(tmp_path)["sender"])
+    assert found.samples == 10
+    assert [(line.function, line.own, line.total) for line in found.own] == [
         ("send (lib/a.py)", 0.8, 0.8),
         ("main (cli/main.py)", 0.2, 1.0),
     ]
+    assert [line.function for line in found.ours] == ["main (cli/main.py)"]
     assert "| 80.0% | 80.0% | `send (lib/a.py)` |" in profile.tables(tmp_path)
     assert "empty" not in profile.tables(tmp_path)
 
