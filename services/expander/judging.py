@@ -83,46 +83,49 @@ class _Judging:
 
     def cell(self, number: int, entries: Entries, added: Sequence[Added]) -> None:
         """Judge everybody in a cell: in another, there is nobody of the same key."""
-        apart = self._apart(entries)
+        everybody = [key for _, roll in entries for key in roll.keys]
+        apart = self._apart(everybody, entries)
         apart.update(one.member.key for one in added)
         here = [_Cell() for _ in self.judged]
-        self._together(entries, apart, here)
+        self._together(entries, everybody, apart, here)
         if apart:
             self._apiece(entries, added, apart, here)
         for judged, mine in zip(self.judged, here, strict=True):
             if mine.keys:
                 judged.copies.append(mine.copies(number))
 
-    def _apart(self, entries: Entries) -> set[str]:
+    def _apart(self, everybody: Sequence[str], entries: Entries) -> set[str]:
         """The keys of whom anything is known."""
-        apart: set[str] = set()
+        apart = set(self._known.intersection(everybody))
         for _, roll in entries:
-            apart.update(self._known.intersection(roll.keys))
             if roll.others:
                 apart.update(member.key for member in roll.others)
-            if self._facts.authors:  # an author's tagged addresses are the author
-                apart.update(key for key in roll.keys if "+" in key and person_key(key) in self._facts.authors)
+        if self._facts.authors and "+" in "".join(everybody):  # an author's tagged addresses are the author
+            apart.update(key for key in everybody if "+" in key and person_key(key) in self._facts.authors)
         return apart
 
-    def _together(self, entries: Entries, apart: set[str], here: Sequence[_Cell]) -> None:
+    def _together(self, entries: Entries, everybody: Sequence[str], apart: set[str], here: Sequence[_Cell]) -> None:
         """Everybody else gets a copy of the first target, by the first path, in which they are found."""
+        alone = len(entries) == 1 or len(set(everybody)) == len(everybody)
         seen: set[str] = set()
         for (scope, via, _), roll in entries:
-            keys = [key for key in roll.keys if key not in apart] if apart else roll.keys
-            again: list[str] = []
-            if seen and not seen.isdisjoint(keys):
-                again = [key for key in keys if key in seen]
-                keys = [key for key in keys if key not in seen]
-            if len(entries) > 1:
+            keys, spelled = roll.keys, roll.spelled
+            if apart:
+                keys = [key for key in keys if key not in apart]
+            if not alone:
+                if not seen.isdisjoint(keys):
+                    again = [spelled.get(key, key) for key in keys if key in seen]
+                    self.judged[scope].suppressed.extend(
+                        [Suppressed(address=address, reason=Reason.DUPLICATE, via=via) for address in again]
+                    )
+                    keys = [key for key in keys if key not in seen]
                 seen.update(keys)
-            judged, spelled = self.judged[scope], roll.spelled
-            here[scope].keys += keys
+            here[scope].keys.extend(keys)
+            addresses = keys
             if spelled:
+                addresses = [spelled.get(key, key) for key in keys]
                 here[scope].spelled.update((key, spelled[key]) for key in keys if key in spelled)
-            judged.queued.extend([Queued(address=spelled.get(key, key) if spelled else key, via=via) for key in keys])
-            judged.suppressed.extend(
-                [Suppressed(address=spelled.get(key, key), reason=Reason.DUPLICATE, via=via) for key in again]
-            )
+            self.judged[scope].queued.extend([Queued(address=address, via=via) for address in addresses])
 
     def _apiece(self, entries: Entries, added: Sequence[Added], apart: set[str], here: Sequence[_Cell]) -> None:
         """Those of whom something is known, each by the rule."""

@@ -9,7 +9,7 @@ from shared import headers, policy
 from shared.groups import Group
 from shared.identity import bounce_token
 from shared.ledger import PostRecord, TargetRecord
-from shared.messages import Post, Target, TargetKind
+from shared.messages import Brief, Post, Target, TargetKind
 
 ROLES = {TargetKind.OWNER: "-owner", TargetKind.BOUNCES: "-bounces"}
 
@@ -53,6 +53,23 @@ def target_record(post: Post, target: Target, group: Group | None, secret: str) 
         ),
         envelope=group.settings.envelope if group else "list",
         owners=group.settings.owners if group else (),
+    )
+
+
+def brief(post: Post, record: PostRecord, target: Target, group: Group, verdict: str) -> Brief | None:
+    """What the events say of the post; None where the reporter may owe the author a report, for which it asks the ledger."""
+    if group.settings.report_delivery or "SUCCESS" in (target.notify or ()):
+        return None
+    names = {(other.kind is not TargetKind.GROUP, target_name(other)) for other in post.targets}
+    return Brief(
+        accepted_at=record.accepted_at,
+        mail_from=record.mail_from,
+        message_id=record.message_id,
+        subject=record.subject,
+        size=record.size,
+        groups=tuple(name for _, name in sorted(names)),
+        verdict=verdict,
+        parent=record.parent,
     )
 
 

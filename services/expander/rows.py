@@ -6,11 +6,13 @@ import msgspec
 
 from services.expander.graph import Scope
 from services.expander.judging import Judged
-from shared.messages import Expanded, Queued, Suppressed, encode
+from shared.messages import Brief, Expanded, Queued, Suppressed, encode
 from shared.topology import MAX_PAYLOAD
 
 
-def told(post_id: str, scope: Scope, judged: Judged, *, index: int, of: int, at: float) -> tuple[Expanded, bytes]:
+def told(
+    post_id: str, scope: Scope, judged: Judged, *, index: int, of: int, at: float, brief: Brief | None = None
+) -> tuple[Expanded, bytes]:
     """The message about one share, and its octets; the first share's tells of the sub-groups too.
 
     A share of very many people in very long paths of groups would not fit the bus: it goes without the paths then, for the counts are
@@ -33,6 +35,7 @@ def told(post_id: str, scope: Scope, judged: Judged, *, index: int, of: int, at:
         queued=tuple(queued),
         suppressed=tuple(suppressed),
         at=at,
+        brief=brief,
     )
     payload = encode(message)
     if len(payload) > MAX_PAYLOAD:

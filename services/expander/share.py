@@ -17,13 +17,14 @@ from services.expander.judging import Added, Judged, judge_all
 from services.expander.people import are_people, read, thread_authors
 from services.expander.plan import Plan
 from services.expander.publishing import publish_each
+from services.expander.records import brief as brief_of
 from services.expander.rows import told
 from shared import journal, policy
 from shared.address import key, person_key
 from shared.bodies import Bodies
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
-from shared.ledger import Ledger
+from shared.ledger import Ledger, PostRecord
 from shared.messages import BodyRef, Content, Delivery, Lane, Post
 from shared.rendering import render
 from shared.settings import Settings
@@ -36,7 +37,10 @@ LANES = {Lane.EXPRESS: Queue.DELIVERIES_EXPRESS, Lane.BULK: Queue.DELIVERIES_BUL
 
 
 class Share(msgspec.Struct, frozen=True):
-    """The recipients of a post with slots in [low, high), slice `index` of `plan`. `thread_authors` by group, from the ledger."""
+    """The recipients of a post with slots in [low, high), slice `index` of `plan`. `thread_authors` by group, from the ledger.
+
+    `record` is what the ledger was told of a post that is one share.
+    """
 
     post: Post
     aims: Sequence[Aim]
@@ -45,6 +49,7 @@ class Share(msgspec.Struct, frozen=True):
     index: int
     low: int
     high: int
+    record: PostRecord | None = None
 
     @property
     def lane(self) -> Lane:
@@ -152,8 +157,12 @@ class ShareOut:
     async def _tell(self, share: Share, aim: Aim, judged: Judged, batches: int) -> None:
         """Tell the reporter who gets a copy and who does not; a target of one share that gives nobody a copy has its verdict at once."""
         post_id, plan = share.post.id, share.plan
-        message, payload = told(post_id, aim.scope, judged, index=share.index, of=plan.slices, at=time.time())
-        if plan.slices == 1 and not message.queued:
+        verdict = "open" if judged.queued or aim.scope.handed_on else "no_recipients"
+        brief = brief_of(share.post, share.record, aim.target, aim.group, verdict) if share.record is not None else None
+        message, payload = told(
+            post_id, aim.scope, judged, index=share.index, of=plan.slices, at=time.time(), brief=brief
+        )
+        if plan.slices == 1 and verdict == "no_recipients":
             await self._ledger.set_target(post_id, aim.group.address, "no_recipients")
             journal.ended(post_id, group=aim.group.address, verdict="no_recipients")
         await self._bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=payload))

@@ -28,7 +28,7 @@ from shared.bus import Bus, Incoming, Outgoing
 from shared.directory import Directory
 from shared.groups import Group
 from shared.headers import loops
-from shared.ledger import Ledger, Opened, Verdict
+from shared.ledger import Ledger, Opened, PostRecord, Verdict
 from shared.messages import (
     Content,
     Expanded,
@@ -110,7 +110,7 @@ class Expander:
         targets = [target for target in post.targets if target.kind is TargetKind.GROUP]
         if targets:
             groups = {target.group: await self._directory.group(target.group) for target in targets}
-            opened = await self._open(post, targets, groups)
+            opened, record = await self._open(post, targets, groups)
             aims = await self._aims(post, targets, groups, opened)
             recorded = Plan(opened.cells, opened.slices)
             if aims and recorded.slices > 1:
@@ -118,11 +118,11 @@ class Expander:
             elif aims:
                 low, high = bounds(0, recorded)
                 await self._share_out.run(
-                    Share(self._kept(post, opened), aims, opened.thread_authors, recorded, 0, low, high)
+                    Share(self._kept(post, opened), aims, opened.thread_authors, recorded, 0, low, high, record)
                 )
         await self._forward(post)
 
-    async def _open(self, post: Post, targets: Sequence[Target], groups: Groups) -> Opened:
+    async def _open(self, post: Post, targets: Sequence[Target], groups: Groups) -> tuple[Opened, PostRecord]:
         """Record the post with the plan and the graph of this expansion; those of the first expansion come back, and are obeyed."""
         been_through = loops(post.content.head, self._secret) | set(post.trail)
         walk = Walk(self._directory, targets=groups, trail=been_through)
@@ -136,7 +136,8 @@ class Expander:
             batch_size=settings.batch_size,
         )
         records = [target_record(post, target, groups[target.group], self._secret) for target in targets]
-        return await self._ledger.open_post(post_record(post, proposed, encode_graph(scopes)), records)
+        record = post_record(post, proposed, encode_graph(scopes))
+        return await self._ledger.open_post(record, records), record
 
     async def _aims(self, post: Post, targets: Sequence[Target], groups: Groups, opened: Opened) -> list[Aim]:
         """What is to be expanded, by the recorded graph, in the order of the RCPTs; every other target ends here, and is told of."""
