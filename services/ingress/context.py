@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, TypeVar
 
 from services.ingress.accept import Acceptance
-from services.ingress.limits import Crowd, Limits, Pace
+from services.ingress.limits import Crowd, Limits, Pace, Room
 from services.ingress.outcomes import Refusals
 from services.ingress.recipients import Recipients
 from shared.bodies import Bodies
@@ -44,6 +44,7 @@ class Context:
         self.pace = pace
         self.refusals = refusals
         self.tls = tls
+        self.room = Room(limits.max_held)
         self.draining = False
         self.sessions: set[Connection] = set()
         self.accepting: set[asyncio.Task[object]] = set()

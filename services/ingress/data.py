@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 
 import msgspec
 
-from services.ingress.limits import Limits
+from services.ingress.limits import Limits, Room, Share
 from services.ingress.unstuff import Unstuffer
 from services.ingress.wire import Wire
 from shared import headers, journal
@@ -23,6 +23,7 @@ from shared.replies import (
     BAD_LINE_ENDING,
     HEADER_TOO_LARGE,
     LINE_TOO_LONG,
+    NO_ROOM,
     TOO_LARGE,
     TROUBLE,
     Reply,
@@ -31,6 +32,12 @@ from shared.replies import (
 
 SPILL = 64 * 1024
 """Octets that are gathered for one write into the body store."""
+
+SMALL = 16 * 1024
+"""Octets of a message in memory that are taken even where those of all clients together are too many: nearly all mail is not much larger."""
+
+STORE_KEEPS = 256 * 1024
+"""Octets of a blob in the making that the body store may keep in memory, as far as they are counted here."""
 
 OVERSHOOT = 1 << 20
 """A message with a fault is thrown away up to twice HORO_MAX_SIZE and this; then its client is hung up on."""
@@ -71,13 +78,19 @@ class Received(msgspec.Struct, kw_only=True):
 
 
 class DataReader:
-    """Reads one message. The blob that it may make is thrown away with `stack`, unless it was committed before."""
+    """Reads one message. The blob that it may make is thrown away with `stack`, unless it was committed before; until then, too, the message has
+    its share of the room."""
 
-    def __init__(self, wire: Wire, *, limits: Limits, bodies: Bodies, stack: AsyncExitStack, ends_at: float) -> None:
+    def __init__(
+        self, wire: Wire, *, limits: Limits, bodies: Bodies, room: Room, stack: AsyncExitStack, ends_at: float
+    ) -> None:
         self._wire = wire
         self._limits = limits
         self._bodies = bodies
+        self._room = room
+        self._share = Share(room)
         self._stack = stack
+        stack.callback(self._share.hold, 0)
         self._ends_at = ends_at
         self._loop = asyncio.get_running_loop()
         self._unstuffer = Unstuffer()
@@ -89,6 +102,7 @@ class DataReader:
         self._searched = 0  # and with a plain search for a blank line
         self._kept = bytearray()  # the header section until it is whole, then the body's octets that are not in a blob
         self._writer: BodyWriter | None = None
+        self._stored = 0  # octets that the writer has been given
         self._fault: Reply | None = None
         self._patience = self._loop.time() + limits.data_grace
 
@@ -134,12 +148,21 @@ class DataReader:
             self._look_for_head()
         if self._head is not None:
             await self._spill()
+        if self._count() > SMALL and self._room.full:
+            self._fail(NO_ROOM)
 
     def _fail(self, reply: Reply) -> None:
         """Note why the message cannot be taken: the first reason stands, but smuggling is told above all."""
         if self._fault is None or reply is BAD_LINE_ENDING:
             self._fault = reply
         self._kept.clear()
+        self._count()
+
+    def _count(self) -> int:
+        """Octets of the message that are in memory."""
+        held = len(self._kept) + len(self._head or b"") + min(self._stored, STORE_KEEPS)
+        self._share.hold(held)
+        return held
 
     def _look_for_head(self) -> None:
         """Find the header section's end, without looking at the same octets again and again when they come one by one."""
@@ -172,6 +195,7 @@ class DataReader:
                 if self._writer is None:
                     self._writer = await self._stack.enter_async_context(self._bodies.create())
                 await self._writer.write(bytes(self._kept))
+            self._stored += len(self._kept)
             self._kept.clear()
         except TransientError as error:
             journal.unavailable("bodies", error.why)

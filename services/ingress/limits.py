@@ -38,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     tarpit: float = 1.0
     greeting_pause: float = 0.01
     linger: float = 2.0
+    max_held: int = 64 * 1024 * 1024
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -104,6 +105,33 @@ class Crowd:
         self._count -= 1
         if not self._open[client]:
             del self._open[client]
+
+
+class Room:
+    """Octets of messages that are not on the bus yet, of all clients together: thousands of clients that stop in the middle of theirs may
+    not fill the memory (P10)."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.held = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether only small messages are still taken."""
+        return self.held > self._most
+
+
+class Share:
+    """What one message has of the room."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._held = 0
+
+    def hold(self, octets: int) -> None:
+        """The message is so many octets in memory now."""
+        self._room.held += octets - self._held
+        self._held = octets
 
 
 class Pace:

@@ -273,7 +273,12 @@ class Session(Connection):
     async def _receive(self, stack: AsyncExitStack) -> Received:
         """The message to its final dot; where that is not found, client and server no longer agree, and the session ends."""
         reader = DataReader(
-            self.wire, limits=self.limits, bodies=self.context.bodies, stack=stack, ends_at=self.ends_at
+            self.wire,
+            limits=self.limits,
+            bodies=self.context.bodies,
+            room=self.context.room,
+            stack=stack,
+            ends_at=self.ends_at,
         )
         try:
             return await reader.read()

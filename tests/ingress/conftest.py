@@ -14,7 +14,9 @@ from shared.settings import Settings
 from tests.support.doubles import MemoryBodies, MemoryBus, MemoryDirectory
 from tests.support.ports import free_port
 
-LIMITS = ("data_grace", "junk_commands", "errors", "bad_bytes", "tarpit_after", "tarpit", "greeting_pause", "linger")
+LIMITS = (
+    "data_grace", "junk_commands", "errors", "bad_bytes", "tarpit_after", "tarpit", "greeting_pause", "linger", "max_held"
+)  # fmt: skip
 PATIENT = {"tarpit": 0.0, "greeting_pause": 0.0}
 """What a test does without, unless it asks for it: waits that are there for attackers."""
 
@@ -77,6 +79,7 @@ async def start() -> AsyncIterator[Start]:
         await house.ingress.stop(grace=0)
         assert house.bodies.open == 0, "a blob in the making was left open"
         assert house.ingress.sessions == 0, "a session was left open"
+        assert house.ingress._context.room.held == 0, "octets of messages that are gone are still counted"
 
 
 @pytest.fixture

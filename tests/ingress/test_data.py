@@ -266,3 +266,68 @@ async def test_smtplib_sends_20_megabytes(start: Start) -> None:
     assert await asyncio.to_thread(send) == {}
     content = house.bus.posts[0].content
     assert content.head + body_of(house) == message
+
+
+async def test_p10_clients_that_stop_in_their_messages_take_the_room_of_large_ones_only(start: Start) -> None:
+    house = await start(max_held=100_000)
+    line = b"y" * 76 + b"\r\n"
+    stopped, other = await at_data(house), await at_data(house)
+    try:
+        await stopped.send(b"Subject: a\r\n\r\n" + line * 1150)
+        await eventually(lambda: house.ingress._context.room.held > 85_000, "the first message to be held")
+        await other.send(b"Subject: b\r\n\r\n" + line * 1000 + b".\r\n")
+        await other.expect("452 4.3.1")
+        again = b"MAIL FROM:<a@example.net>\r\nRCPT TO:<office@example.test>\r\nDATA\r\n"
+        for size, reply in ((100, "250 2.0.0"), (1000, "452 4.3.1")):
+            await other.send(again)
+            for wanted in ("250", "250", "354"):
+                await other.expect(wanted)
+            await other.send(b"Subject: b\r\n\r\n" + line * size + b".\r\n")
+            await other.expect(reply)
+        await stopped.send(b".\r\n")
+        await stopped.expect("250 2.0.0")
+        await eventually(lambda: house.ingress._context.room.held == 0, "the room to be free")
+        await other.send(again)
+        for wanted in ("250", "250", "354"):
+            await other.expect(wanted)
+        await other.send(b"Subject: b\r\n\r\n" + line * 1000 + b".\r\n")
+        await other.expect("250 2.0.0")
+    finally:
+        stopped.writer.transport.abort()
+        other.writer.transport.abort()
+    assert [len(post.content.tail) for post in house.bus.posts] == [100 * 78, 1150 * 78, 1000 * 78]
+
+
+async def fill(house: House, octets: bytes, clients: int) -> list[Client]:
+    """Clients that stop after so many octets of their messages, one after another."""
+    stopped: list[Client] = []
+    for number in range(1, clients + 1):
+        stopped.append(await at_data(house))
+        await stopped[-1].send(octets)
+        await eventually(lambda: house.ingress._context.room.held > number * (len(octets) - 200), "it to be held")  # noqa: B023
+    return stopped
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"Subject: a\r\n" + (b"X-Y: " + b"y" * 71 + b"\r\n") * 1500,
+        b"Subject: a\r\n\r\n" + (b"y" * 76 + b"\r\n") * 3000,
+    ],
+    ids=["headers", "bodies in the store"],
+)
+async def test_p10_what_is_kept_elsewhere_of_unfinished_messages_is_counted(start: Start, octets: bytes) -> None:
+    house = await start(max_held=int(len(octets) * 2.5), inline_limit=20_000)
+    clients = await fill(house, octets, 2)
+    try:
+        for _ in range(3):
+            clients.append(await at_data(house))
+            await clients[-1].send(octets + b"\r\n.\r\n")
+            await clients[-1].expect("452 4.3.1")
+        assert house.ingress._context.room.held < len(octets) * 2.5
+        await clients[0].send(b"\r\n.\r\n")
+        await clients[0].expect("250 2.0.0")
+    finally:
+        for client in clients:
+            client.writer.transport.abort()
+    assert len(house.bus.posts) == 1
