@@ -7,13 +7,13 @@ bracket, nested comments by the thousand) is no address here, or one that is mar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from shared.address import AddressError, key, parse
 
 _SIMPLE = re.compile(
-    r"[ \t]*+(?:[A-Za-z0-9 \t!#$&'*+/=?^_`{|}~\x80-\U0010ffff-]*+<|\"(?:[^\"\\\x00-\x08\x0a-\x1f]|\\[\x20-\x7e])*+\"[ \t]*+<)?"
+    r"[ \t]*+(?:[A-Za-z0-9 \t!#$&'*+/=?^_`{|}~.\x80-\U0010ffff-]*+<|\"(?:[^\"\\\x00-\x08\x0a-\x1f]|\\[\x20-\x7e])*+\"[ \t]*+<)?"
     r"([A-Za-z0-9._+=-]{1,64}@[A-Za-z0-9.-]{1,255})(>?)[ \t]*+(,|\Z)"
 )
 _TOKEN = re.compile(
@@ -26,6 +26,8 @@ _TOKEN = re.compile(
 )
 _PARENTHESIS = re.compile(r"\\.|[()]", re.DOTALL)
 _OTHER = ("space", "comment")
+MAX_TOKENS = 20_000
+"""Tokens that are looked at of elements that are not simple: one with a comment or a quoted local part has about ten."""
 
 
 class Mailbox(NamedTuple):
@@ -40,47 +42,76 @@ class _Token(NamedTuple):
     text: str
 
 
+class _Reader:
+    """Reads fields one after the other, until so many elements, or so many tokens of those that are not simple, have been looked at in all.
+
+    The two bounds are those of time: a simple element costs a few microseconds, and so does a token.
+    """
+
+    def __init__(self, elements: int, tokens: int) -> None:
+        self.elements = elements
+        self._tokens = tokens
+
+    def read(self, value: bytes) -> tuple[list[Mailbox], bool]:
+        """The addresses of a field, and whether all of it was read and is well formed."""
+        text = value.decode("utf-8", "surrogateescape")
+        found: list[Mailbox] = []
+        well_formed, position = True, 0
+        while position < len(text):
+            if self.elements <= 0:
+                return found, False
+            self.elements -= 1
+            if (match := _SIMPLE.match(text, position)) and ("<" in match[0]) == bool(match[2]):
+                position = match.end()
+                box = _box(match[1])
+            else:
+                tokens, position, grouped = self._element(text, position)
+                box, well_formed = _mailbox(tokens), well_formed and not grouped
+            if box:
+                found.append(box)
+            well_formed = well_formed and box is not None and box.clean
+        return found, well_formed and bool(found) and not text.endswith(",")
+
+    def _element(self, text: str, position: int) -> tuple[list[_Token], int, bool]:
+        """The tokens up to the next separator, where to go on, and whether that was group syntax (its name and its `;` are dropped)."""
+        tokens: list[_Token] = []
+        angle = grouped = False
+        for token, end in _tokens(text, position):
+            position = end
+            self._tokens -= 1
+            if self._tokens < 0:  # what follows is looked at no more, in this field and in those after it
+                return [_Token("broken", "")], len(text), grouped
+            if token.kind == "special":
+                if token.text == "," and not angle:
+                    return tokens, position, grouped
+                if token.text == ":" and not angle:
+                    tokens, grouped = [], True
+                    continue
+                if token.text == ";" and not angle:
+                    return tokens, position, True
+                angle = token.text == "<" or (angle and token.text != ">")
+            tokens.append(token)
+        return tokens, len(text), grouped
+
+
 def mailboxes(value: bytes, *, limit: int) -> tuple[list[Mailbox], bool]:
     """The addresses among the first `limit` elements of an unfolded field, and whether all of it is well formed, without group syntax.
 
-    Elements that are no address are left out, and the field is not well formed then. Linear in the octets of `value`; never raises.
+    Elements that are no address are left out, and the field is not well formed then. Linear in the octets of `value`, and bounded
+    (`MAX_TOKENS`); never raises.
     """
-    text = value.decode("utf-8", "surrogateescape")
-    found: list[Mailbox] = []
-    well_formed, position, elements = True, 0, 0
-    while position < len(text):
-        if elements == limit:
-            return found, False
-        elements += 1
-        if (match := _SIMPLE.match(text, position)) and ("<" in match[0]) == bool(match[2]):
-            position = match.end()
-            box = _box(match[1])
-        else:
-            tokens, position, grouped = _element(text, position)
-            box, well_formed = _mailbox(tokens), well_formed and not grouped
-        if box:
-            found.append(box)
-        well_formed = well_formed and box is not None and box.clean
-    return found, well_formed and bool(found) and not text.endswith(",")
+    return _Reader(limit, MAX_TOKENS).read(value)
 
 
-def _element(text: str, position: int) -> tuple[list[_Token], int, bool]:
-    """The tokens up to the next separator, where to go on, and whether that was group syntax (its name and its `;` are dropped)."""
-    tokens: list[_Token] = []
-    angle = grouped = False
-    for token, end in _tokens(text, position):
-        position = end
-        if token.kind == "special":
-            if token.text == "," and not angle:
-                return tokens, position, grouped
-            if token.text == ":" and not angle:
-                tokens, grouped = [], True
-                continue
-            if token.text == ";" and not angle:
-                return tokens, position, True
-            angle = token.text == "<" or (angle and token.text != ">")
-        tokens.append(token)
-    return tokens, len(text), grouped
+def addresses(values: Iterable[bytes], *, limit: int) -> frozenset[str]:
+    """The keys of the addresses among the first `limit` elements of several fields together. Bounded as `mailboxes` is, over all of them."""
+    reader = _Reader(limit, MAX_TOKENS)
+    found: set[str] = set()
+    for value in values:
+        if reader.elements <= 0:
+            break
+        found.update(box.key for box in reader.read(value)[0])
+    return frozenset(found)
 
 
 def _tokens(text: str, position: int) -> Iterator[tuple[_Token, int]]:

@@ -21,7 +21,10 @@ class Undecodable(Exception):
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What every wire message has in common: frozen, keyword-only, defaults left out of the encoding."""
+    """What every wire message has in common: frozen, keyword-only, defaults left out of the encoding.
+
+    Those that come by the thousand and hold text alone can be in no cycle: `gc=False` keeps the garbage collector from looking at each of them.
+    """
 
 
 # --- content ---------------------------------------------------------------------------------------------------------
@@ -150,7 +153,7 @@ class DeliveryKind(StrEnum):
     FORWARD = "forward"  # mail to owner, bounce and postmaster addresses
 
 
-class Recipient(Message, frozen=True):
+class Recipient(Message, frozen=True, gc=False):
     """One address of a delivery. `notify` and `orcpt` are what may be passed on under RFC 3461 5.2.7 (alias envelopes only)."""
 
     address: str
@@ -209,14 +212,14 @@ class Reason(StrEnum):
     REPETITION = "repetition"  # the same message again: the client lost our 250
 
 
-class Queued(Message, frozen=True):
+class Queued(Message, frozen=True, gc=False):
     """An address that an expansion gives a copy. `via` is the path of group keys from the target to the one that holds it."""
 
     address: str
     via: tuple[str, ...] = ()
 
 
-class Suppressed(Message, frozen=True):
+class Suppressed(Message, frozen=True, gc=False):
     """An address that an expansion leaves out, and why."""
 
     address: str

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from shared import headers, rfc2047
 from shared.address import key, person_key
 from shared.groups import Group
-from shared.mailboxes import Mailbox, mailboxes
+from shared.mailboxes import addresses, mailboxes
 from shared.replies import AMBIGUOUS_AUTHOR, AUTHOR_UNSURE, NOT_ALLOWED, Reply
 
 MAX_AUTHORS = 100
@@ -72,12 +72,10 @@ def _from_values(head: bytes) -> list[bytes]:
 
 
 def recipients_in_header(head: bytes) -> frozenset[str]:
-    """The keys of the addresses in To:, Cc:, Resent-To: and Resent-Cc:, at most 10,000."""
-    found: list[Mailbox] = []
-    for field in headers.fields(head):
-        if field.name in _RECIPIENT_FIELDS and len(found) < MAX_RECIPIENTS:
-            found += mailboxes(field.value, limit=MAX_RECIPIENTS - len(found))[0]
-    return frozenset(box.key for box in found)
+    """The keys of the addresses in To:, Cc:, Resent-To: and Resent-Cc:, among the first 10,000 elements of them all."""
+    return addresses(
+        (field.value for field in headers.fields(head) if field.name in _RECIPIENT_FIELDS), limit=MAX_RECIPIENTS
+    )
 
 
 # --- whether a human did ------------------------------------------------------------------------------------------------

@@ -13,10 +13,11 @@ import hashlib
 import re
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from urllib.parse import quote
 
 from shared import headers, rfc2047
-from shared.groups import Group
+from shared.groups import Group, Settings
 from shared.headers import LOOP_MARK, Field, loop_mark, loops, marked_by
 from shared.messages import Origin, Post
 
@@ -36,16 +37,9 @@ __all__ = ["date", "list_id", "loops", "render", "render_forward"]
 # --- the head of a copy ---------------------------------------------------------------------------------------------------
 def render(head: bytes, *, post: Post, group: Group, hostname: str, secret: str) -> bytes:
     """The head of the copies that a group's members get. `head` is the post's; `hostname` and `secret` are the settings'."""
-    settings, known = group.settings, {field.name for field in headers.fields(head)}
+    known = {field.name for field in headers.fields(head)}
     keeps_list_id = post.parent is not None and "list-id" in known
-    added = [_received(post, hostname), loop_mark(group.address, secret)]
-    if not keeps_list_id:
-        added.append(list_id(group))
-    added += _list_fields(group)
-    if settings.reply_to_group:
-        added.append(
-            headers.field("Reply-To", headers.format_address(rfc2047.printable(settings.title), group.address))
-        )
+    added = [_received(post, hostname), *_fields_of(group.address, group.settings, not keeps_list_id, secret)]
     if "message-id" not in known:
         added.append(headers.field("Message-ID", f"<{post.id}@{hostname}>"))
     if "date" not in known:
@@ -59,6 +53,19 @@ def render_forward(head: bytes, *, post: Post, name: str, hostname: str, secret:
     passed on taken away. It is no group's mail: it gets no List-*, and a report keeps what it says."""
     edit = {LOOP_MARK.lower(): lambda field: _true_mark(field, name, secret)}
     return headers.splice(head, prepend=[_received(post, hostname), loop_mark(name, secret)], edit=edit, remove=_SECRET)
+
+
+@lru_cache(maxsize=1024)
+def _fields_of(address: str, settings: Settings, with_list_id: bool, secret: str) -> tuple[bytes, ...]:
+    """What is the same in every copy of a group with these settings."""
+    group = Group(id=0, address=address, settings=settings)
+    made = [loop_mark(address, secret)]
+    if with_list_id:
+        made.append(list_id(group))
+    made += _list_fields(group)
+    if settings.reply_to_group:
+        made.append(headers.field("Reply-To", headers.format_address(rfc2047.printable(settings.title), address)))
+    return tuple(made)
 
 
 # --- single fields ------------------------------------------------------------------------------------------------------

@@ -88,5 +88,7 @@ def _characters(octets: bytes, charset: str) -> str:
 
 def printable(text: str) -> str:
     """The text without control, formatting (bidi overrides), surrogate and private characters; white space becomes single spaces."""
+    if text.isprintable():  # then there is none of them, and nothing to look at one by one
+        return " ".join(text.split())
     shown = ("" if unicodedata.category(c)[0] == "C" and not c.isspace() else c for c in text)
     return " ".join("".join(shown).split())

@@ -216,6 +216,25 @@ def test_recipients_are_found_in_four_fields() -> None:
     }
 
 
+def test_p10_elements_of_all_fields_together_are_bounded() -> None:
+    """Fields by the thousand with junk in each: what comes after ten thousand elements is not looked at, be it no address at all."""
+    junk = [f"To: {'.,' * 10}"] * 999
+    assert recipients_in_header(head(*junk, "Cc: last@example.org")) == {"last@example.org"}
+    assert recipients_in_header(head(*junk, *junk[:2], "Cc: last@example.org")) == frozenset()
+
+
+def test_p10_tokens_of_all_fields_together_are_bounded() -> None:
+    junk = ["To: " + "( )@" * 500] * 19  # a comment and an "@": two tokens
+    assert recipients_in_header(head(*junk, "Cc: (c) last@example.org")) == {"last@example.org"}
+    assert recipients_in_header(head(*junk, *junk[:2], "Cc: (c) last@example.org")) == frozenset()
+    assert recipients_in_header(head(*junk, *junk[:2], "Cc: simple@example.org")) == {"simple@example.org"}
+
+
+def test_names_with_dots_are_simple_however_many_there_are() -> None:
+    many = ", ".join(f"J. Q. Public <person{number}@example.org>" for number in range(5_000))
+    assert len(recipients_in_header(head(f"To: {many}"))) == 5_000
+
+
 LOCAL = st.from_regex(r"[a-z0-9]{1,10}(\.[a-z0-9]{1,5})?", fullmatch=True)
 PHRASE = st.sampled_from(["", "Ana ", '"A, <b>" ', "=?utf-8?b?0JA=?= ", "(c) ", "Ана. "])
 
