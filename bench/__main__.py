@@ -50,13 +50,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(given: argparse.Namespace, options: Options) -> int:
-    found = list(carry_out(Wish(given.only or WORKLOADS, given.systems, given.runs, given.quick), options))
+    before, found = results.read(KEPT), []
+    for result in carry_out(Wish(given.only or WORKLOADS, given.systems, given.runs, given.quick), options):
+        found.append(result)
+        if not given.quick:  # kept one by one: an hour's work is not lost when the last run is ended by hand
+            results.write(KEPT, results.merged(before, found))
     print(table(found))
-    if not given.quick:
-        results.write(KEPT, results.merged(results.read(KEPT), found))
-        if not given.only:
-            _profile(given, options)
-            _report()
+    if not given.quick and not given.only:
+        _profile(given, options)
+        _report()
     return 0 if all(result.exact for result in found) else 1
 
 
