@@ -7,16 +7,15 @@ import hashlib
 import hmac
 import secrets
 import time
+from functools import lru_cache
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
+# RFC 4648's base 32 -> Crockford's in lower case: no i, l, o, u to misread
+_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz")
 
 
 def _crockford(number: int, length: int) -> str:
-    digits = []
-    for _ in range(length):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
+    """The last `length` digits of a number below 2^160 (32 digits)."""
+    return base64.b32encode(number.to_bytes(20))[-length:].translate(_CROCKFORD).decode()
 
 
 def new_id(now: float | None = None) -> str:
@@ -33,10 +32,11 @@ def derive(identifier: str, *parts: str) -> str:
 
 def keyed(secret: str, *parts: str, octets: int) -> str:
     """A keyed digest of the parts, `octets` long, in lower case base 32 without padding: what outsiders cannot forge."""
-    digest = hmac.new(secret.encode(), "\0".join(parts).encode("utf-8", "surrogatepass"), hashlib.sha256).digest()
+    digest = hmac.digest(secret.encode(), "\0".join(parts).encode("utf-8", "surrogatepass"), "sha256")
     return base64.b32encode(digest[:octets]).decode().rstrip("=").lower()
 
 
+@lru_cache(maxsize=4096)  # asked for by every post of a group
 def loop_mark(secret: str, group: str) -> str:
     """The digest in the loop mark of a group's copies."""
     return keyed(secret, "loop", group, octets=10)
