@@ -283,14 +283,14 @@ async def test_p7_more_than_the_express_limit_is_bulk(tmp_path: Path, people: in
 async def test_p1_a_large_body_goes_to_the_store_once_and_is_kept(tmp_path: Path, express_limit: int) -> None:
     async with open_world(tmp_path, batch_size=5, express_limit=express_limit, slice_size=100) as world:
         world.directory.add(OFFICE, *(f"p{n}@x.test" for n in range(300)))
-        message = post(OFFICE, tail=b"x" * 100_000)
+        message = post(OFFICE, tail=b"x" * 400_000)
         result = await world.run(message)
         assert len(result.people) == 300
         (blob,) = world.bodies.blobs.items()
         for one in result.deliveries:
             assert one.content.ref is not None
             assert (one.content.ref.key, one.content.tail, one.content.offset) == (blob[0], b"", 0)
-            assert one.content.size == len(one.content.head) + 100_000
+            assert one.content.size == len(one.content.head) + 400_000
         assert await world.ledger.body_in_use(blob[0]), "the sweeper would take it"
 
 

@@ -66,7 +66,7 @@ def settle(world: World) -> None:
 def message() -> Post:
     """To two groups, one that is gone, and an owner address; its body goes to the store."""
     owner = role(OFFICE, TargetKind.OWNER, "office-owner@a.test")
-    return post(OFFICE, CREW, "gone@a.test", owner, tail=b"x" * 80_000)
+    return post(OFFICE, CREW, "gone@a.test", owner, tail=b"x" * 320_000)
 
 
 def outcome(result: Result) -> tuple[Any, ...]:
