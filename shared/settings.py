@@ -127,7 +127,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 500
     slice_size: Annotated[int, _whole("Members that a slice of a large fan-out holds, about", 100, 100_000)] = 5000
     batch_size: Annotated[int, _whole("Recipients of one transaction towards a next hop", 1, 1000)] = 100
-    workers: Annotated[int, _whole("Posts, deliveries or outcomes that one service works on at a time", 1, 1000)] = 20
+    workers: Annotated[
+        int,
+        _whole(
+            "Posts, deliveries or outcomes that one service works on at a time; a sender as many in each lane", 1, 1000
+        ),
+    ] = 40
     hop_connections: Annotated[int, _whole("Connections of one sender to one next hop", 1, 1000)] = 20
     hop_transactions: Annotated[
         int, _whole("Messages over one connection to a next hop before another one is made", 1, 1_000_000)

@@ -22,6 +22,7 @@ from services.sender.conversation import Conversation
 from services.sender.mail import Mail
 from services.sender.mx import MailExchangers, is_local
 from services.sender.payload import Payload
+from services.sender.payloads import Payloads
 from services.sender.pool import Pool
 from services.sender.shipment import Envelope, Sent, affordable, collect, cut
 from services.sender.site import HopState, Lease
@@ -55,7 +56,7 @@ class Hops:
         resolver: dns.asyncresolver.Resolver | None = None,
         mx_port: int = SMTP_PORT,
     ) -> None:
-        self._bodies = bodies
+        self._payloads = Payloads(bodies)
         self._mx_port = mx_port
         manners = Manners(
             hostname=hostname,
@@ -74,10 +75,10 @@ class Hops:
 
     async def deliver(self, hop: NextHop, envelope: Envelope, content: Content) -> Sent:
         """Send `content` to every recipient of `envelope` by way of `hop`."""
-        payload = Payload(content, self._bodies)
         sent = _checked(envelope)
         try:
             with no_cancellation_of_others():
+                payload = await self._payloads.of(content)
                 if hop.kind == "maildir":
                     await self._into_maildirs(Path(hop.path), envelope, payload, sent)
                 else:
@@ -93,6 +94,7 @@ class Hops:
     async def close(self) -> None:
         """Close what is open and idle."""
         self._exchangers.close()
+        await self._payloads.close()
         await self.pool.close()
 
     # --- Maildir ----------------------------------------------------------------------------------------------------

@@ -298,7 +298,7 @@ async def test_p10_a_large_body_is_streamed_with_its_dots_stuffed_over_chunk_bor
 async def test_a_body_that_breaks_off_is_never_ended_with_a_dot() -> None:
     shelf = ShelfOfBodies()
     shelf.broken_after = 3
-    content = Content(head=HEAD, ref=await shelf.put(b"y" * 300_000))
+    content = Content(head=HEAD, ref=await shelf.put(b"y" * 3_000_000))
     async with Sink() as sink:
         sent = await deliver(sink, "ana@x.test", "550_b@x.test", content=content, bodies=shelf)
     assert sent.trouble is shelf.trouble
