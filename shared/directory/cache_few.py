@@ -27,7 +27,7 @@ class Few:
     def between(self, low: int, high: int) -> Sequence[Member]:
         """Those with slots in [low, high)."""
         if low <= 0 and high >= SLOTS:
-            return self.members
+            return list(self.members)
         return [member for member in self.members if low <= slot(member.key) < high]
 
     def rolls(self, cells: int, low: int, high: int) -> Mapping[int, Roll]:
