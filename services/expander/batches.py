@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from shared.groups import cell, slot
 from shared.messages import Delivery, Recipient
 from shared.routes import Routes
 
@@ -20,6 +21,17 @@ class Copies(NamedTuple):
     cell: int
     keys: Sequence[str]
     addresses: Sequence[str]
+
+
+def by_cell(wide: Iterable[Copies], cells: int) -> list[Copies]:
+    """Copies that were judged over ranges of many cells, each in its own of `cells`."""
+    found: dict[int, tuple[list[str], list[str]]] = {}
+    for _, keys, addresses in wide:
+        for key, address in zip(keys, addresses, strict=True):
+            mine = found.setdefault(cell(slot(key), cells), ([], []))
+            mine[0].append(key)
+            mine[1].append(address)
+    return [Copies(number, *found[number]) for number in sorted(found)]
 
 
 class Batch(NamedTuple):

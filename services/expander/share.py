@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from services.expander.batches import Batch, Hops, cut, deliveries
+from services.expander.batches import Batch, Hops, by_cell, cut, deliveries
 from services.expander.envelope import envelope
 from services.expander.expand import Facts
 from services.expander.graph import Aim
@@ -33,6 +33,9 @@ from shared.topology import Queue
 SHARED_BODY = 4 * 1024 * 1024
 """Octets that a body may cost the bus (size x batches) before it goes to the store once and is named by reference. The store is a sync of the disk
 before the first copy, and 0.2 ms of the sender for every batch: a message of 10 KiB to ten thousand people is cheaper on the bus."""
+
+FEW_GROUPS = 8
+"""Groups of one fan-out that are judged cell by cell."""
 
 LANES = {Lane.EXPRESS: Queue.DELIVERIES_EXPRESS, Lane.BULK: Queue.DELIVERIES_BULK}
 
@@ -94,14 +97,27 @@ class ShareOut:
 
     async def _judge(self, share: Share) -> list[Judged]:
         facts = facts_of(share.post)
-        cells, low, high = share.plan.cells, share.low, share.high
+        cells, low, high = self._unit(share), share.low, share.high
         sources = await read(self._directory, share.aims, cells=cells, low=low, high=high)
         added: list[Added] = []
         # in a post made inside nobody is added: who started the thread has a copy of the post from outside
         if share.post.parent is None and share.thread_authors:
             authors = await are_people(self._directory, share.thread_authors)
             added = thread_authors(share.aims, authors, facts, cells=cells, low=low, high=high)
-        return judge_all(sources, added, share.aims, facts)
+        judged = judge_all(sources, added, share.aims, facts)
+        if cells != share.plan.cells:
+            judged = [of_aim._replace(copies=by_cell(of_aim.copies, share.plan.cells)) for of_aim in judged]
+        return judged
+
+    @staticmethod
+    def _unit(share: Share) -> int:
+        """In how many ranges the members are read and judged: the cells, or where many groups have few members each in a cell, the slices.
+
+        What one group has in one range costs about as much as twenty of its members. Whoever is in a slice twice is in one cell twice, so both
+        come to the same; finding the cells afterwards costs a hash a person.
+        """
+        groups = sum(len(aim.scope.nodes) for aim in share.aims)
+        return share.plan.cells if groups <= FEW_GROUPS else share.plan.slices
 
     def _template(self, share: Share, aim: Aim, ref: BodyRef | None) -> Delivery:
         """What all deliveries of one target have in common; the body is `ref` where it is in the store."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from services.expander import share
 from shared.address import key
 from shared.messages import Lane, Post, Reason, encode
 from tests.expander import naive
@@ -25,6 +27,14 @@ PROPERTY = settings(
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # shrinking takes minutes, and a scene is small as it is
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
+@pytest.fixture(scope="module", autouse=True, params=[8, 0], ids=["by cells", "by slices"])
+def unit(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Members are judged cell by cell, and where there are many groups slice by slice: it must come to the same."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(share, "FEW_GROUPS", request.param)
+        yield
 
 
 def in_world(scenario: Callable[[World], Awaitable[None]], **values: Any) -> None:
