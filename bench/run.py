@@ -28,8 +28,8 @@ SYSTEMS: Mapping[str, Callable[[], System]] = {
 }
 WARM = Group(f"warm@{DOMAIN}", people(10, label="warm"))
 WARM_POSTS = 100
-STALLED = 60.0
-"""Seconds without a copy after which no more are waited for."""
+STALLED = 240.0
+"""Seconds without a copy after which no more are waited for. Postfix expands a million addresses before its 250."""
 SETTLE = 120.0
 """Longest wait, seconds, for a system to come to rest after the last copy: its accounting is part of what a post costs."""
 
