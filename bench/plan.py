@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bench import special
+from bench.machine import description
 from bench.results import Result
 from bench.run import SYSTEMS, Options, direct, run
 from bench.workloads import FAN_OUTS, LEFT_OUT, PEER_SCALE, ceiling
@@ -36,6 +37,7 @@ def carry_out(wish: Wish, options: Options) -> Iterator[Result]:
     """Results as they come; what is going on is told on standard error."""
     for workload in wish.workloads:
         for result in _one(workload, wish, options):
+            result.machine = description()
             _say(_line(result))
             yield result
 

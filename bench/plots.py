@@ -6,7 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-COLOURS = ("#2b6cb0", "#38a169", "#d69e2e", "#c53030", "#805ad5", "#319795", "#718096", "#b83280")
+COLOURS = {
+    **{"cluster": "#2b6cb0", "embedded": "#63b3ed", "up": "#63b3ed", "postfix": "#c53030", "mailman": "#d69e2e"},
+    **{"ingress": "#2b6cb0", "expander": "#38a169", "sender": "#d69e2e", "reporter": "#805ad5"},
+    **{"rabbitmq": "#ed8936", "postgresql": "#319795", "redis": "#b83280"},
+    **{"p50": "#63b3ed", "p95": "#2b6cb0", "p99": "#1a365d"},
+}
+"""The same name is the same colour in every plot."""
+PLAIN = "#718096"
 BAR, GAP, LEFT, RIGHT, WIDTH, TOP = 18, 14, 190, 110, 860, 56
 
 Bars = Mapping[str, Mapping[str, float]]
@@ -23,7 +30,7 @@ def bars(title: str, unit: str, values: Bars, *, digits: int = 0, logarithmic: b
         parts.append(_text(LEFT - 8, y + len(group) * BAR / 2 + 4, label, "end"))
         for name, value in group.items():
             length = _length(value, least, most, logarithmic)
-            parts.append(_bar(LEFT, y, length, COLOURS[names.index(name) % len(COLOURS)]))
+            parts.append(_bar(LEFT, y, length, COLOURS.get(name, PLAIN)))
             parts.append(_text(LEFT + length + 6, y + 13, f"{value:,.{digits}f} {unit}"))
             y += BAR
         y += GAP
@@ -40,7 +47,7 @@ def stacks(title: str, unit: str, values: Bars, *, digits: int = 2) -> str:
         x = float(LEFT)
         for name, value in group.items():
             length = _length(value, 0, most, logarithmic=False)
-            parts.append(_bar(x, y, length, COLOURS[names.index(name) % len(COLOURS)]))
+            parts.append(_bar(x, y, length, COLOURS.get(name, PLAIN)))
             x += length
         parts.append(_text(x + 6, y + 13, f"{sum(group.values()):,.{digits}f} {unit}"))
         y += BAR + GAP
@@ -69,9 +76,9 @@ def _text(x: float, y: float, text: str, anchor: str = "start") -> str:
 
 
 def _page(title: str, names: Sequence[str], parts: Sequence[str], height: float) -> str:
-    legend, x = [], float(LEFT)
-    for number, name in enumerate(names):
-        legend.append(f'<rect x="{x:.0f}" y="32" width="11" height="11" fill="{COLOURS[number % len(COLOURS)]}"/>')
+    legend, x = [], 12.0
+    for name in names:
+        legend.append(f'<rect x="{x:.0f}" y="32" width="11" height="11" fill="{COLOURS.get(name, PLAIN)}"/>')
         legend.append(_text(x + 16, 42, name))
         x += 30 + 7.2 * len(name)
     style = "<style>text{font:12px sans-serif;fill:#1a202c}.title{font-size:15px;font-weight:bold}</style>"

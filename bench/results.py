@@ -47,6 +47,8 @@ class Result:
     left_out: str = ""
     """Why it was not run at all."""
     versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, str] = field(default_factory=dict)
+    """What it was measured on."""
     failed: str = ""
     """Why there are no numbers."""
 

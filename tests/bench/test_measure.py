@@ -98,18 +98,18 @@ def test_the_machine_is_busy_at_least_as_long_as_a_process_of_it() -> None:
 
 def test_a_profile_tells_functions_by_their_own_samples_without_lines(tmp_path: Path) -> None:
     (tmp_path / "sender-1.raw").write_text(
-        "main (cli/main.py:1);send (/x/lib/python3.11/site-packages/lib/a.py:7) 6\n"
-        "main (cli/main.py:2);send (/x/lib/python3.11/site-packages/lib/a.py:9) 2\n"
+        "main (shared/main.py:1);send (/x/lib/python3.11/site-packages/lib/a.py:7) 6\n"
+        "main (shared/main.py:2);send (/x/lib/python3.11/site-packages/lib/a.py:9) 2\n"
     )
-    (tmp_path / "sender-2.raw").write_text("main (cli/main.py:2) 2\n")
+    (tmp_path / "sender-2.raw").write_text("main (shared/main.py:2) 2\n")
     (tmp_path / "empty-3.raw").write_text("")
     found = profile.summary(profile.read(tmp_path)["sender"])
     assert found.samples == 10
     assert [(line.function, line.own, line.total) for line in found.own] == [
         ("send (lib/a.py)", 0.8, 0.8),
-        ("main (cli/main.py)", 0.2, 1.0),
+        ("main (shared/main.py)", 0.2, 1.0),
     ]
-    assert [line.function for line in found.ours] == ["main (cli/main.py)"]
+    assert [line.function for line in found.ours] == ["main (shared/main.py)"]
     assert "| 80.0% | 80.0% | `send (lib/a.py)` |" in profile.tables(tmp_path)
     assert "empty" not in profile.tables(tmp_path)
 
