@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _measure(given: argparse.Namespace, options: Options) -> int:
-    before, found = results.read(KEPT), []
+    before, found = _kept(), []
     for result in carry_out(Wish(given.only or WORKLOADS, given.systems, given.runs, given.quick), options):
         found.append(result)
         if not given.quick:  # kept one by one: an hour's work is not lost when the last run is ended by hand
@@ -80,9 +80,13 @@ def _profile(given: argparse.Namespace, options: Options) -> int:
 
 def _report() -> int:
     profiles = json.loads(PROFILES.read_text()) if PROFILES.exists() else {}
-    found = results.read(KEPT) or results.read(ROOT / "docs" / "benchmarks" / "results.json")
-    report.write(ROOT / "docs", found, profiles)
+    report.write(ROOT / "docs", _kept(), profiles)
     return 0
+
+
+def _kept() -> list[Result]:
+    """The results of earlier runs: this machine's own, else those that the page in the repository was made from."""
+    return results.read(KEPT) or results.read(ROOT / "docs" / "benchmarks" / "results.json")
 
 
 def _names(known: Sequence[str]) -> Callable[[str], list[str]]:
