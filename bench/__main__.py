@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -28,12 +29,16 @@ from bench.table import table
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "var" / "bench" / "results.json"
 PROFILES = ROOT / "var" / "bench" / "profiles.json"
+PAGE = ROOT / "docs" / "benchmarks"
 PROFILED = ("many", "huge")
 
 
 def main(arguments: Sequence[str]) -> int:
     """The command; its exit status."""
     given = _parser().parse_args(arguments)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # ends servers and removes folders on the way out
     if given.command == "report":
         return _report()
     with tempfile.TemporaryDirectory(prefix="horo-bench-programs-") as folder:
@@ -64,7 +69,7 @@ def _measure(given: argparse.Namespace, options: Options) -> int:
 
 def _profile(given: argparse.Namespace, options: Options) -> int:
     """Profile the cluster, and print and keep what was found."""
-    kept = json.loads(PROFILES.read_text()) if PROFILES.exists() else {}
+    kept = _profiles()
     found: list[Result] = []
     for workload in given.only or PROFILED:
         folder = Path(tempfile.mkdtemp(prefix="horo-bench-profile-"))
@@ -79,14 +84,18 @@ def _profile(given: argparse.Namespace, options: Options) -> int:
 
 
 def _report() -> int:
-    profiles = json.loads(PROFILES.read_text()) if PROFILES.exists() else {}
-    report.write(ROOT / "docs", _kept(), profiles)
+    report.write(ROOT / "docs", _kept(), _profiles())
     return 0
 
 
 def _kept() -> list[Result]:
     """The results of earlier runs: this machine's own, else those that the page in the repository was made from."""
-    return results.read(KEPT) or results.read(ROOT / "docs" / "benchmarks" / "results.json")
+    return results.read(KEPT) or results.read(PAGE / "results.json")
+
+
+def _profiles() -> dict[str, str]:
+    found = next((path for path in (PROFILES, PAGE / "profiles.json") if path.exists()), None)
+    return dict(json.loads(found.read_text())) if found else {}
 
 
 def _names(known: Sequence[str]) -> Callable[[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ def write(docs: Path, found: Sequence[Result], profiles: Mapping[str, str]) -> N
     folder = docs / "benchmarks"
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / "results.json", found)
+    (folder / "profiles.json").write_text(json.dumps(dict(profiles), indent=1) + "\n")
     drawn = draw(found)
     for name, svg in drawn.items():
         (folder / f"{name}.svg").write_text(svg)
