@@ -213,16 +213,16 @@ class Reason(StrEnum):
 
 
 class Queued(Message, frozen=True, gc=False):
-    """An address that an expansion gives a copy. `via` is the path of group keys from the target to the one that holds it."""
+    """Addresses that an expansion gives a copy. `via` is the path of group keys from the target to the one that holds them, told once for all."""
 
-    address: str
+    addresses: tuple[str, ...]
     via: tuple[str, ...] = ()
 
 
 class Suppressed(Message, frozen=True, gc=False):
-    """An address that an expansion leaves out, and why."""
+    """Addresses that an expansion leaves out, and why."""
 
-    address: str
+    addresses: tuple[str, ...]
     reason: Reason
     via: tuple[str, ...] = ()
 
@@ -258,6 +258,16 @@ class Expanded(Message, frozen=True, tag="expanded.v1"):
     suppressed: tuple[Suppressed, ...]
     at: float
     brief: Brief | None = None
+
+    @property
+    def copies(self) -> int:
+        """How many addresses get a copy."""
+        return sum([len(entry.addresses) for entry in self.queued])
+
+    @property
+    def left_out(self) -> int:
+        """How many get none."""
+        return sum([len(entry.addresses) for entry in self.suppressed])
 
 
 class Fate(Message, frozen=True):

@@ -66,10 +66,10 @@ class Forwarder:
             post_record(post, Plan(1, 1)), [target_record(post, target, None, self._secret)]
         )
         if opened.verdicts[name] is Verdict.REPETITION:
-            await self._tell(post, name, left_out=(Suppressed(address=name, reason=Reason.REPETITION),))
+            await self._tell(post, name, left_out=(Suppressed(addresses=(name,), reason=Reason.REPETITION),))
         elif name in loops(post.content.head, self._secret):
             await self._ledger.set_target(post.id, name, "loop")
-            await self._tell(post, name, left_out=(Suppressed(address=name, reason=Reason.LOOP),))
+            await self._tell(post, name, left_out=(Suppressed(addresses=(name,), reason=Reason.LOOP),))
         else:
             await self._send(post, name, await self._responsible(target))
 
@@ -91,7 +91,7 @@ class Forwarder:
         copies = Copies(0, [who for who, _ in ordered], [address for _, address in ordered])
         batches = cut((copies,), self._hops, batch_size=self._settings.batch_size)
         await publish_each(self._bus, Queue.DELIVERIES_EXPRESS, deliveries(template, batches))
-        await self._tell(post, name, queued=tuple(Queued(address=address, via=(name,)) for address in people))
+        await self._tell(post, name, queued=(Queued(addresses=tuple(people), via=(name,)),))
 
     async def _tell(
         self, post: Post, name: str, *, queued: tuple[Queued, ...] = (), left_out: tuple[Suppressed, ...] = ()
@@ -103,8 +103,8 @@ class Forwarder:
         journal.expanded(
             post.id,
             group=name,
-            recipients=len(queued),
-            suppressed=len(left_out),
+            recipients=message.copies,
+            suppressed=message.left_out,
             batches=1,
             took=message.at - post.accepted_at,
         )

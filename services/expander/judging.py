@@ -115,8 +115,8 @@ class _Judging:
             if not alone:
                 if not seen.isdisjoint(keys):
                     again = [spelled.get(key, key) for key in keys if key in seen]
-                    self.judged[scope].suppressed.extend(
-                        [Suppressed(address=address, reason=Reason.DUPLICATE, via=via) for address in again]
+                    self.judged[scope].suppressed.append(
+                        Suppressed(addresses=tuple(again), reason=Reason.DUPLICATE, via=via)
                     )
                     keys = [key for key in keys if key not in seen]
                 seen.update(keys)
@@ -125,7 +125,8 @@ class _Judging:
             if spelled:
                 addresses = [spelled.get(key, key) for key in keys]
                 here[scope].spelled.update((key, spelled[key]) for key in keys if key in spelled)
-            self.judged[scope].queued.extend([Queued(address=address, via=via) for address in addresses])
+            if addresses:
+                self.judged[scope].queued.append(Queued(addresses=tuple(addresses), via=via))
 
     def _apiece(self, entries: Entries, added: Sequence[Added], apart: set[str], here: Sequence[_Cell]) -> None:
         """Those of whom something is known, each by the rule."""
@@ -137,9 +138,9 @@ class _Judging:
         for key in sorted(rows):
             for scope, address, via, reason in judge(rows[key], self._rules, self._facts):
                 if reason is not None:
-                    self.judged[scope].suppressed.append(Suppressed(address=address, reason=reason, via=via))
+                    self.judged[scope].suppressed.append(Suppressed(addresses=(address,), reason=reason, via=via))
                     continue
-                self.judged[scope].queued.append(Queued(address=address, via=via))
+                self.judged[scope].queued.append(Queued(addresses=(address,), via=via))
                 here[scope].keys.append(key)
                 if address != key:
                     here[scope].spelled[key] = address

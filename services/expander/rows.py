@@ -24,9 +24,9 @@ def told(
         for aside in scope.asides:
             via = scope.via(aside.parent)
             if aside.reason is None:
-                queued.append(Queued(address=aside.address, via=via))
+                queued.append(Queued(addresses=(aside.address,), via=via))
             else:
-                suppressed.append(Suppressed(address=aside.address, reason=aside.reason, via=via))
+                suppressed.append(Suppressed(addresses=(aside.address,), reason=aside.reason, via=via))
     message = Expanded(
         post_id=post_id,
         group=scope.group,
@@ -46,9 +46,9 @@ def told(
 
 def without_paths(message: Expanded) -> Expanded:
     """The same people and reasons; rows of one address that differ in their path alone are told apart by a number."""
-    queued = tuple(Queued(address=row.address) for row in message.queued)
+    queued = tuple(Queued(addresses=row.addresses) for row in message.queued)
     suppressed = tuple(
-        Suppressed(address=row.address, reason=row.reason, via=(message.group, str(number)))
+        Suppressed(addresses=row.addresses, reason=row.reason, via=(message.group, str(number)))
         for number, row in enumerate(message.suppressed)
     )
     return msgspec.structs.replace(message, queued=queued, suppressed=suppressed)

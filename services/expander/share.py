@@ -186,8 +186,8 @@ class ShareOut:
         journal.expanded(
             post_id,
             group=message.group,
-            recipients=len(message.queued),
-            suppressed=len(message.suppressed),
+            recipients=message.copies,
+            suppressed=message.left_out,
             batches=batches,
             took=message.at - share.post.accepted_at,
         )

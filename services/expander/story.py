@@ -203,7 +203,7 @@ class Expander:
         if verdict != "repetition":
             await self._ledger.set_target(post.id, group, verdict)
         await self._tell(
-            post, group, () if reason is None else (Suppressed(address=group, reason=reason),), index=0, of=1
+            post, group, () if reason is None else (Suppressed(addresses=(group,), reason=reason),), index=0, of=1
         )
         journal.ended(post.id, group=group, verdict=verdict)
 

@@ -210,8 +210,8 @@ def post_expanded_whole(share: Expanded, brief: Brief) -> PostExpanded:
         post=share.post_id,
         group=share.group,
         verdict=brief.verdict,
-        recipients=len(share.queued),
-        suppressed=len(share.suppressed),
+        recipients=share.copies,
+        suppressed=share.left_out,
     )
 
 

@@ -214,7 +214,7 @@ class _Sheet:
         return (
             bounded(claim.post_id),
             claim.cell,
-            _content_mark(group, content),
+            _content_mark(group, str(self.attempt), content),
             seq,
             self._at,
             summed(hashes(self._final)),
@@ -269,7 +269,7 @@ def share_rows(share: Expanded, seq: int) -> tuple[SqlRow, list[SqlRow]]:
         seq,
         share.at,
         summed(numbers),
-        len(share.queued) + len(share.suppressed),
+        share.copies + share.left_out,
         len(found),
         sum(len(each.names) for each in suppressed),
         group,
@@ -283,7 +283,7 @@ def _queued_groups(share: Expanded) -> tuple[list[QueuedGroup], list[str]]:
     """Who gets a copy, by path, each key once; and the keys."""
     paths: dict[tuple[str, ...], list[str]] = {}
     for entry in share.queued:
-        paths.setdefault(entry.via, []).append(entry.address)
+        paths.setdefault(entry.via, []).extend(entry.addresses)
     groups, seen = [], dict[str, None]()
     for via, addresses in paths.items():
         once = {key: name for key, name in zip(*named(addresses), strict=True) if key not in seen}
@@ -297,7 +297,7 @@ def _left_out_groups(share: Expanded) -> tuple[list[LeftOutGroup], list[str]]:
     """Who gets none, by reason and path, each key once in each; and the keys."""
     paths: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for entry in share.suppressed:
-        paths.setdefault((entry.reason.value, entry.via), []).append(entry.address)
+        paths.setdefault((entry.reason.value, entry.via), []).extend(entry.addresses)
     groups, seen = [], dict[str, None]()
     for (reason, via), addresses in paths.items():
         once = dict(zip(*named(addresses), strict=True))

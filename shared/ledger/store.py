@@ -190,7 +190,7 @@ class SqlLedger:
     # --- the reporter's ----------------------------------------------------------------------------------------------
     async def file(self, share: Expanded) -> bool:
         """File a share (group commit). True when all shares of the group are there: for the last one, and for each that is told again after it."""
-        weight = 1 + len(share.queued) + len(share.suppressed)
+        weight = 1 + share.copies + share.left_out
         await self._batch.submit("file", Filed(share, self._numbered()), weight=weight)
         if share.of <= 1:
             return True

@@ -99,7 +99,7 @@ attempts = Table(
     Column("deferred", Integer(), nullable=False),
     _key("group_key"),
     _text("content"),
-    comment="What became of a batch. mark: of group and content; seq: the order of telling; digest: of the keys that are final",
+    comment="What became of a batch. mark: of group, attempt and content; seq: the order of telling; digest: of the keys that are final",
 )
 
 shares = Table(

@@ -43,7 +43,7 @@ def share(
         group=group,
         index=index,
         of=of,
-        queued=tuple(Queued(address=name, via=(group,)) if isinstance(name, str) else name for name in queued),
+        queued=tuple(Queued(addresses=(name,), via=(group,)) if isinstance(name, str) else name for name in queued),
         suppressed=tuple(suppressed),
         at=time.time(),
     )

@@ -35,14 +35,14 @@ async def test_p4_a_trace_comes_in_pages_recipients_first(ledger: SqlLedger) -> 
     record = post()
     await ledger.open_post(record, [target()])
     names = [f"m{n:04}@x.test" for n in range(1100)]
-    left_out = [Suppressed(address=f"s{n:04}@x.test", reason=Reason.PAUSED) for n in range(600)]
+    left_out = [Suppressed(addresses=(f"s{n:04}@x.test",), reason=Reason.PAUSED) for n in range(600)]
     random.Random(7).shuffle(names)
     await ledger.file(share(record.id, names, left_out))
     pages = [page async for page in ledger.trace(record.id)]
     assert [len(page) for page in pages] == [500, 500, 100, 500, 100]
     rows = [row for page in pages for row in page]
     assert [row.address for row in rows[:1100]] == sorted(names)
-    assert [row.address for row in rows[1100:]] == [entry.address for entry in left_out]
+    assert [row.address for row in rows[1100:]] == [entry.addresses[0] for entry in left_out]
     (one,) = await rows_of(ledger, record.id, "M0007@x.test")
     assert (one.address, one.state, one.group) == ("m0007@x.test", State.QUEUED, GROUP)
 
@@ -53,7 +53,7 @@ async def test_find_by_message_id_group_and_recipient_newest_first(ledger: SqlLe
     for number, record in enumerate(posts):
         group = f"g{number % 3}@example.test"
         await ledger.open_post(record, [target(group)])
-        gone = [Suppressed(address="Gone@x.test", reason=Reason.PAUSED, via=(str(n),)) for n in range(3)]
+        gone = [Suppressed(addresses=("Gone@x.test",), reason=Reason.PAUSED, via=(str(n),)) for n in range(3)]
         await ledger.file(
             share(record.id, ["All@x.test", f"only{number}@x.test"], gone if number == 5 else (), group=group)
         )
@@ -165,7 +165,7 @@ async def test_sweep_drops_what_is_finished_and_old(ledger: SqlLedger, engine: A
     for record in (finished, waiting, young):
         await ledger.open_post(record, [target(fingerprint=record.id.encode())])
         names = [f"m{n}@x.test" for n in range(2100)] if record is finished else ["a@x.test"]
-        await ledger.file(share(record.id, names, [Suppressed(address="s@x.test", reason=Reason.PAUSED)]))
+        await ledger.file(share(record.id, names, [Suppressed(addresses=("s@x.test",), reason=Reason.PAUSED)]))
     await ledger.record(at(finished.id), GROUP, [fate(f"m{n}@x.test", at=old) for n in range(2100)])
     await ledger.record(at(young.id), GROUP, [fate("a@x.test")])
     report, alive = derive(finished.id, "report"), derive(waiting.id, "report")

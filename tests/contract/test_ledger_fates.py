@@ -89,7 +89,7 @@ async def test_p3_hostile_text_is_recorded_and_harms_no_neighbour(ledger: SqlLed
         ledger.record(at(post_id), "gr\0up", strange),
         ledger.record(at(post_id), GROUP, [fate("ok@x.test")]),
         ledger.file(
-            share(post_id, [*names, "ok@x.test"], [Suppressed(address="\0", reason=Reason.LOOP, via=("\0", "\n"))])
+            share(post_id, [*names, "ok@x.test"], [Suppressed(addresses=("\0",), reason=Reason.LOOP, via=("\0", "\n"))])
         ),
     )
     totals = await ledger.totals(post_id)

@@ -44,7 +44,7 @@ async def a_large_post(ledger: SqlLedger, **changes: Any) -> tuple[str, dict[int
     for index in range(3):
         mine = [who for number in range(index * 20, index * 20 + 20) for who in cells[number]]
         await ledger.file(
-            share(record.id, mine, [Suppressed(address=LEFT_OUT[index], reason=Reason.PAUSED)], index=index, of=3)
+            share(record.id, mine, [Suppressed(addresses=(LEFT_OUT[index],), reason=Reason.PAUSED)], index=index, of=3)
         )
     return record.id, cells
 
@@ -205,7 +205,7 @@ async def test_a_path_of_groups_is_nobody_who_is_found(ledger: SqlLedger) -> Non
     record = post(cells=1)
     await ledger.open_post(record, [target()])
     via = (GROUP, "board@example.test")
-    await ledger.file(share(record.id, [Queued(address=name, via=via) for name in PEOPLE[:1500]]))
+    await ledger.file(share(record.id, [Queued(addresses=(name,), via=via) for name in PEOPLE[:1500]]))
     assert await ledger.find(recipient="board@example.test") == []
     assert len(await ledger.find(recipient=PEOPLE[7])) == 1
 

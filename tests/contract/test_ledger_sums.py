@@ -20,7 +20,9 @@ async def test_p4_a_fan_out_is_complete_with_its_last_share(ledger: SqlLedger) -
     record = post(slices=3)
     await ledger.open_post(record, [target()])
     shares = [
-        share(record.id, [f"m{n}@x.test"], [Suppressed(address=f"s{n}@x.test", reason=Reason.PAUSED)], index=n, of=3)
+        share(
+            record.id, [f"m{n}@x.test"], [Suppressed(addresses=(f"s{n}@x.test",), reason=Reason.PAUSED)], index=n, of=3
+        )
         for n in range(3)
     ]
     assert await ledger.file(shares[0]) is False
@@ -46,7 +48,9 @@ async def test_p4_totals_by_group_and_of_the_post(ledger: SqlLedger) -> None:
     record = post()
     second = "b@example.test"
     await ledger.open_post(record, [target(), target(second)])
-    await ledger.file(share(record.id, ["a@x.test", "b@x.test"], [Suppressed(address="c@x.test", reason=Reason.TO_CC)]))
+    await ledger.file(
+        share(record.id, ["a@x.test", "b@x.test"], [Suppressed(addresses=("c@x.test",), reason=Reason.TO_CC)])
+    )
     await ledger.record(at(record.id), GROUP, [fate("a@x.test"), fate("b@x.test", State.DEFERRED)])
     first = await ledger.totals(record.id, GROUP)
     assert first == Totals(expanded=3, delivered=1, deferred=1, failed=0, suppressed=1, announced=3, complete=True)
@@ -61,7 +65,7 @@ async def test_p3_a_sender_faster_than_the_reporter(ledger: SqlLedger) -> None:
     record = post()
     await ledger.open_post(record, [target()])
     await ledger.record(at(record.id), GROUP, [fate("Nested@x.test"), fate("direct@x.test")])
-    nested = Queued(address="nested@x.test", via=(GROUP, "board@example.test"))
+    nested = Queued(addresses=("nested@x.test",), via=(GROUP, "board@example.test"))
     assert await ledger.file(share(record.id, [nested, "direct@x.test", "late@x.test"])) is True
     found = {row.address: (row.state, row.via) for row in await rows_of(ledger, record.id)}
     assert found == {
@@ -84,9 +88,9 @@ async def test_p3_an_expansion_repeated_over_edited_members_adds_them(ledger: Sq
 async def test_one_address_left_out_on_two_paths_is_two_rows_and_one_when_told_again(ledger: SqlLedger) -> None:
     post_id = new_id()
     left_out = [
-        Suppressed(address="Ana@x.test", reason=Reason.DUPLICATE, via=(GROUP, "b@example.test")),
-        Suppressed(address="ana@x.test", reason=Reason.DUPLICATE, via=(GROUP, "c@example.test")),
-        Suppressed(address="ana@x.test", reason=Reason.AUTHOR),
+        Suppressed(addresses=("Ana@x.test",), reason=Reason.DUPLICATE, via=(GROUP, "b@example.test")),
+        Suppressed(addresses=("ana@x.test",), reason=Reason.DUPLICATE, via=(GROUP, "c@example.test")),
+        Suppressed(addresses=("ana@x.test",), reason=Reason.AUTHOR),
     ]
     for _ in range(2):
         await ledger.file(share(post_id, ["ana@x.test"], left_out))
@@ -117,7 +121,7 @@ async def test_p4_the_sums_add_up_at_every_read_of_a_busy_post(ledger: SqlLedger
             share(
                 record.id,
                 names[index],
-                [Suppressed(address=f"s{index}@x.test", reason=Reason.AUTHOR)],
+                [Suppressed(addresses=(f"s{index}@x.test",), reason=Reason.AUTHOR)],
                 index=index,
                 of=10,
             )

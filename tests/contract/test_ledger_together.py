@@ -39,7 +39,7 @@ async def ledgers(url: str) -> AsyncIterator[tuple[SqlLedger, SqlLedger]]:
 
 def share(post_id: str, index: int, of: int) -> Expanded:
     people = [f"m{number}@x.test" for number in range(PEOPLE) if number % of == index]
-    queued = tuple(Queued(address=one) for one in random.sample(people, len(people)))
+    queued = tuple(Queued(addresses=(one,)) for one in random.sample(people, len(people)))
     return Expanded(post_id=post_id, group=GROUP, index=index, of=of, queued=queued, suppressed=(), at=1.0)
 
 

@@ -124,7 +124,7 @@ async def test_a_deep_chain_of_full_groups_does_not_outgrow_the_bus(world: World
         world.directory.add(f"group-number-{number}@a.test", *(f"p{number}-{n}@x.test" for n in range(20)), *nested)
     result = await world.run(post("group-number-0@a.test"))
     assert world.bus.aside == []
-    assert sum(len(one.queued) for one in result.expanded) == len(result.people) == 6000
+    assert sum(one.copies for one in result.expanded) == len(result.people) == 6000
 
 
 # --- several targets --------------------------------------------------------------------------------------------------------

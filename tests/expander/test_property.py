@@ -77,7 +77,9 @@ def rows(result: Result) -> Counter[tuple[str, str, tuple[str, ...], str]]:
     for one in result.expanded:
         for row in (*one.queued, *one.suppressed):
             if getattr(row, "reason", None) is not Reason.REPETITION:
-                found[label(result, one.post_id), one.group, row.via, key(row.address)] += 1
+                found.update(
+                    (label(result, one.post_id), one.group, row.via, key(address)) for address in row.addresses
+                )
     return found
 
 

@@ -34,11 +34,11 @@ from shared.messages import (
     Fate,
     Origin,
     Post,
+    Reason,
     Recipient,
     Signal,
     SignalExpanded,
     Slice,
-    Suppressed,
     Target,
     TargetKind,
     Wire,
@@ -177,6 +177,14 @@ class Copy(NamedTuple):
     delivery: Delivery
 
 
+class LeftOut(NamedTuple):
+    """One address that got no copy."""
+
+    address: str
+    reason: Reason
+    via: tuple[str, ...]
+
+
 class Result:
     """What the expander published, decoded. `copies` by key; `posts` by id are those made inside and those that came from outside."""
 
@@ -211,8 +219,13 @@ class Result:
         }
 
     @property
-    def suppressed(self) -> list[Suppressed]:
-        return [row for one in self.expanded for row in one.suppressed]
+    def suppressed(self) -> list[LeftOut]:
+        return [
+            LeftOut(address, row.reason, row.via)
+            for one in self.expanded
+            for row in one.suppressed
+            for address in row.addresses
+        ]
 
     def reasons(self, address: str) -> list[str]:
         """Why an address was left out, each row."""

@@ -114,7 +114,7 @@ class Cluster:
         await self.ledger.open_post(record, [target])
         share = Expanded(
             post_id=self.post_id, group=GROUP, index=0, of=1, suppressed=(), at=time.time(),
-            queued=tuple(Queued(address=address) for address in addresses),
+            queued=tuple(Queued(addresses=(address,)) for address in addresses),
         )  # fmt: skip
         await self.bus.publish(Outgoing(queue=Queue.OUTCOMES, payload=encode(share)))
 

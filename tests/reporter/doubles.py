@@ -154,8 +154,8 @@ class MemoryLedger:
 
     def _totals(self, post_id: str, group: str) -> Totals:
         shares = self.shares[post_id, group].values()
-        queued = sum(len(share.queued) for share in shares)
-        suppressed = sum(len(share.suppressed) for share in shares)
+        queued = sum(share.copies for share in shares)
+        suppressed = sum(share.left_out for share in shares)
         return Totals(
             expanded=queued + suppressed,
             delivered=0,

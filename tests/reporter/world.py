@@ -80,8 +80,8 @@ def expanded(
         group=group,
         index=index,
         of=of,
-        queued=tuple(Queued(address=address) for address in members),
-        suppressed=(Suppressed(address="ana@author.example", reason=Reason.AUTHOR),) if members else (),
+        queued=tuple(Queued(addresses=(address,)) for address in members),
+        suppressed=(Suppressed(addresses=("ana@author.example",), reason=Reason.AUTHOR),) if members else (),
         at=NOW + 1,
     )
 

@@ -42,8 +42,8 @@ fates = st.builds(
 shares = st.builds(
     lambda index, queued, suppressed: (
         index,
-        tuple(Queued(address=name, via=("g",)) for name in sorted(queued)),
-        tuple(Suppressed(address=name, reason=reason) for name, reason in sorted(suppressed)),
+        tuple(Queued(addresses=(name,), via=("g",)) for name in sorted(queued)),
+        tuple(Suppressed(addresses=(name,), reason=reason) for name, reason in sorted(suppressed)),
     ),
     st.integers(0, OF - 1),
     st.sets(st.sampled_from(NAMES), max_size=3),
@@ -73,9 +73,9 @@ class Model:
             case "record", list(given_fates):
                 return self.record(name, given_fates)
             case "file", (int(index), tuple(queued), tuple(suppressed)):
-                for entry in queued:
-                    self.rows.setdefault(entry.address, (name, State.QUEUED, 0))
-                self.suppressed |= {(name, entry.address, entry.reason) for entry in suppressed}
+                for address in (address for entry in queued for address in entry.addresses):
+                    self.rows.setdefault(address, (name, State.QUEUED, 0))
+                self.suppressed |= {(name, who, entry.reason) for entry in suppressed for who in entry.addresses}
                 self.filed.add((name, index))
                 return self.complete(name)
             case "claim", int(cell):

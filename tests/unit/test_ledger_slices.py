@@ -104,8 +104,8 @@ async def tell(ledger: SqlLedger, post_id: str, word: Told | Shared) -> None:
             group=word.group,
             index=word.slice,
             of=CUT.slices,
-            queued=tuple(Queued(address=who, via=(word.group,)) for who in word.queued),
-            suppressed=tuple(Suppressed(address=who, reason=Reason.PAUSED) for who in word.suppressed),
+            queued=tuple(Queued(addresses=(who,), via=(word.group,)) for who in word.queued),
+            suppressed=tuple(Suppressed(addresses=(who,), reason=Reason.PAUSED) for who in word.suppressed),
             at=1.0,
         )
         await ledger.file(share)

@@ -57,7 +57,7 @@ def _make_attempts() -> None:
         _column("group_key", _octets()),
         _column("content", sa.Text()),
         sa.PrimaryKeyConstraint("post_id", "cell", "mark", name="pk_attempts"),
-        comment="What became of a batch. mark: of group and content; seq: the order of telling; digest: of the keys that are final",
+        comment="What became of a batch. mark: of group, attempt and content; seq: the order of telling; digest: of the keys that are final",
     )
 
 
