@@ -9,7 +9,8 @@ meanwhile moves nobody from one way of getting a copy to another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -21,6 +22,12 @@ from shared.messages import Reason, Target
 
 MAX_GROUPS = 10_000
 """Groups one expansion may enter; more is a mistake or an attack, and is put off for a person to look at."""
+
+TOGETHER = 100
+"""Groups whose sub-groups are asked for in one question."""
+
+AT_ONCE = 20
+"""Groups that are read at the same time."""
 
 MAX_STEPS = 12
 """Steps of a path that are told: the first, and the nearest. A path explains; it is not followed."""
@@ -112,9 +119,14 @@ class Walk:
         scope = Scope(group=group.address, nodes=[Node(group.address, -1)])
         seen = {group.address}
         holders = [group]
+        nested: dict[str, Sequence[Member]] = {}
         for number, holder in enumerate(holders):  # grows as it goes
             scope.people += holder.members
-            for member in await self._directory.subgroups(holder.address):
+            if holder.address not in nested:  # those that wait are asked about together
+                waiting = holders[number : number + TOGETHER]
+                nested = dict(await self._directory.nested([one.address for one in waiting]))
+                await self._read_ahead(nested, seen)
+            for member in nested.pop(holder.address):
                 inside = await self._decide(scope, holder, number, member, seen)
                 if inside is not None:
                     scope.nodes.append(Node(inside.address, number))
@@ -122,6 +134,12 @@ class Walk:
                 if len(seen) > MAX_GROUPS:
                     raise DirectoryUnavailable(f"{group.address} nests more than {MAX_GROUPS} groups")
         return scope
+
+    async def _read_ahead(self, nested: Mapping[str, Sequence[Member]], seen: set[str]) -> None:
+        """Have the directory know the groups that will be decided about: one after the other, each would be waited for."""
+        ahead = [key for key in {m.group or m.key for members in nested.values() for m in members} if key not in seen]
+        for start in range(0, len(ahead), AT_ONCE):
+            await asyncio.gather(*map(self._directory.group, ahead[start : start + AT_ONCE]))
 
     async def _decide(self, scope: Scope, holder: Group, number: int, member: Member, seen: set[str]) -> Group | None:
         """Decide about one sub-group: the group to expand in place, or None when the scope has its row."""

@@ -75,6 +75,9 @@ class Directory(Protocol):
     async def subgroups(self, key: str) -> Sequence[Member]:
         """The group's members that are groups themselves (their `group` is set). Groups among members are few, so this is one list."""
 
+    async def nested(self, keys: Sequence[str]) -> Mapping[str, Sequence[Member]]:
+        """`subgroups` of many groups, each with its key, in few questions: a graph of a hundred groups is walked before anybody gets a copy."""
+
     def members(self, key: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
         """The group's members whose slot is in [low, high), groups among them, in key order, in pages of at most 1,000 (P10)."""
 

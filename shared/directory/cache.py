@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,6 +29,8 @@ INTERVAL = 0.3
 POLL_LIMIT = 1.5
 FEW = 500
 """Members of a list that is kept."""
+TOGETHER = 20
+"""Lists of one fan-out that are asked for at a time."""
 MOST = 100_000
 """Weight of all that the process keeps: entries, and the members of lists."""
 JOINABLE = 0.2
@@ -42,6 +44,12 @@ _DECODERS: dict[str, msgspec.msgpack.Decoder[Any]] = {
     "members": msgspec.msgpack.Decoder(tuple[Member, ...] | None),
 }
 _encoder = msgspec.msgpack.Encoder()
+
+
+def _portions(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Keys, some at a time: as many questions as SQL is asked at once."""
+    for start in range(0, len(keys), TOGETHER):
+        yield keys[start : start + TOGETHER]
 
 
 class CachedDirectory:
@@ -104,6 +112,16 @@ class CachedDirectory:
             return await self._store.subgroups(key)
         return few.subgroups
 
+    async def nested(self, keys: Sequence[str]) -> Mapping[str, Sequence[Member]]:
+        """The members that are groups themselves, of several groups: of lists that are known here, else from SQL, together."""
+        found: dict[str, Sequence[Member]] = {}
+        for key in keys:
+            few = self._known("members", key)
+            if few is not None and few.value is not None:
+                found[key] = few.value.subgroups
+        unknown = [key for key in keys if key not in found]
+        return {**found, **(await self._store.nested(unknown) if unknown else {})}
+
     async def is_member(self, key: str, member: str) -> bool:
         """Whether `member` (a key) is a member of the group itself."""
         few = await self._few(key)
@@ -127,26 +145,33 @@ class CachedDirectory:
         """The members of several groups by cell: of short lists from the cache, of all others from SQL, together."""
         found: dict[str, Mapping[int, Roll]] = {}
         long: list[str] = []
-        for key in keys:
-            few = await self._few(key)
-            if few is None:
-                long.append(key)
-            elif rolls := few.rolls(cells, low, high):
-                found[key] = rolls
+        for some in _portions(keys):
+            for key, few in zip(some, await asyncio.gather(*map(self._few, some)), strict=True):
+                if few is None:
+                    long.append(key)
+                elif rolls := few.rolls(cells, low, high):
+                    found[key] = rolls
         if long:
             found.update(await self._store.rolls(long, cells=cells, low=low, high=high))
         return found
 
     async def _few(self, key: str) -> Few | None:
+        """The list, if it is a short one; that of a group which is known to be large is not asked for."""
+        group = self._known("group", key)
+        if group is not None and group.value is not None and group.value.members > FEW:
+            return None
         found: Few | None = await self._find("members", key)
         return found
 
     # --- answers -----------------------------------------------------------------------------------------------------
     async def _find(self, kind: str, name: str) -> Any:
+        known = self._known(kind, name)
+        return (known or await self._joined(kind, name)).value
+
+    def _known(self, kind: str, name: str) -> Entry[Any] | None:
+        """What is known here, if it may be given as an answer now."""
         entry = self._local.get(kind, name)
-        if entry is not None and self._good(kind, name, entry.stamp):
-            return entry.value
-        return (await self._joined(kind, name)).value
+        return entry if entry is not None and self._good(kind, name, entry.stamp) else None
 
     def _good(self, kind: str, name: str, stamp: int) -> bool:
         """Whether a value read at `stamp` may be given as an answer now."""

@@ -29,6 +29,11 @@ SORTED = 20_000
 MAX_CHANGES = 50_000
 """Changes that one poll reads; a cache that is further behind starts afresh."""
 
+NESTED = 500
+"""Groups that one statement asks about."""
+MOST_NESTED = 100_000
+"""Sub-groups of all these together: more is a mistake or an attack (P10)."""
+
 
 class Progress(msgspec.Struct, frozen=True):
     """The change counter: the database's `epoch`, the last change `seq`, and the changes after the one asked for, oldest first.
@@ -78,6 +83,23 @@ class SqlReader:
             group_id, _ = await _group(connection, key)
             query = _of_group(group_id).where(members.c.group_key.is_not(None)).order_by(members.c.key)
             return [to_member(row) for row in await connection.execute(query)]
+
+    async def nested(self, keys: Sequence[str]) -> Mapping[str, Sequence[Member]]:
+        """The members that are groups themselves of each of the groups, in key order."""
+        found: dict[str, list[Member]] = {key: [] for key in keys}
+        for start in range(0, len(keys), NESTED):
+            chosen = select(groups.c.id, groups.c.address).where(groups.c.address.in_(keys[start : start + NESTED]))
+            async with read(self._engine, DirectoryUnavailable) as connection:
+                names = {row.id: row.address for row in await connection.execute(chosen)}
+                inside = select(*MEMBER_COLUMNS, members.c.group_id).where(
+                    members.c.group_id.in_(list(names)), members.c.group_key.is_not(None)
+                )
+                rows = (await connection.execute(inside.order_by(members.c.key).limit(MOST_NESTED + 1))).all()
+            if len(rows) > MOST_NESTED:
+                raise DirectoryUnavailable(f"more than {MOST_NESTED} groups in {len(names)} others")
+            for *member, group_id in rows:
+                found[names[group_id]].append(to_member(member))
+        return found
 
     async def is_member(self, key: str, member: str) -> bool:
         """Whether `member` (a key) is a member of the group itself."""

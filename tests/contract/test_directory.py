@@ -162,6 +162,10 @@ async def test_members_that_are_groups_are_told_as_such(stack: Stack, others: in
         ("team@other.test", "team@other.test"),
     ]
     assert [m.group for m in await reader.subgroups("board@example.test")] == [OFFICE]
+    asked = (OFFICE, "board@example.test", "team@other.test", "nowhere@example.test")
+    for _ in range(2):  # the second time some of it may be known
+        nested = await reader.nested(asked)
+        assert {key: list(nested[key]) for key in asked} == {key: list(await reader.subgroups(key)) for key in asked}
     assert await reader.is_member(OFFICE, "board+copy@example.test")
     assert {m.key for m in await everyone(reader, OFFICE) if m.group} == {"board+copy@example.test", "team@other.test"}
     await registry.delete_group("board@example.test")

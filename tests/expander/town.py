@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -59,6 +59,9 @@ class Town(MemoryDirectory):
     async def subgroups(self, key: str) -> Sequence[Member]:
         await self.fault()
         return [row for row in self._resolved(key) if row.group is not None]
+
+    async def nested(self, keys: Sequence[str]) -> Mapping[str, Sequence[Member]]:
+        return {key: await self.subgroups(key) for key in keys}
 
     async def members(self, key: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
         rows = [row for row in self._resolved(key) if low <= slot(row.key) < high]

@@ -129,6 +129,9 @@ class MemoryDirectory:
             if row.key in self.groups
         ]
 
+    async def nested(self, keys: Sequence[str]) -> Mapping[str, Sequence[Member]]:
+        return {key: await self.subgroups(key) for key in keys}
+
     async def members(self, key: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
         await self.fault()
         yield sorted((row for row in self.rows.get(key, []) if low <= slot(row.key) < high), key=lambda row: row.key)
