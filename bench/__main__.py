@@ -56,15 +56,24 @@ def main(arguments: Sequence[str]) -> int:
 
 def _measure(given: argparse.Namespace, options: Options) -> int:
     before, found = _kept(), []
+    keeping = not given.quick and _usual(options)
     for result in carry_out(Wish(given.only or WORKLOADS, given.systems, given.runs, given.quick), options):
         found.append(result)
-        if not given.quick:  # kept one by one: an hour's work is not lost when the last run is ended by hand
+        if keeping:  # kept one by one: an hour's work is not lost when the last run is ended by hand
             results.write(KEPT, results.merged(before, found))
     print(table(found))
-    if not given.quick and not given.only:
+    if keeping and not given.only:
         _profile(given, options)
         _report()
     return 0 if all(result.exact for result in found) else 1
+
+
+def _usual(options: Options) -> bool:
+    """Whether Horo runs as the page says it does; where not, that nothing is kept is told on standard error."""
+    if options.processes or options.settings:
+        print("--processes or --set: what is found is not kept for the page", file=sys.stderr)
+        return False
+    return True
 
 
 def _profile(given: argparse.Namespace, options: Options) -> int:
@@ -78,8 +87,9 @@ def _profile(given: argparse.Namespace, options: Options) -> int:
         kept[workload] = profile.tables(folder)
         shutil.rmtree(folder)
         print(kept[workload])
-    PROFILES.parent.mkdir(parents=True, exist_ok=True)
-    PROFILES.write_text(json.dumps(kept, indent=1) + "\n")
+    if _usual(options):
+        PROFILES.parent.mkdir(parents=True, exist_ok=True)
+        PROFILES.write_text(json.dumps(kept, indent=1) + "\n")
     return 0 if all(result.exact for result in found) else 1
 
 

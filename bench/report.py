@@ -12,6 +12,7 @@ from bench.machine import versions
 from bench.measure import MIB
 from bench.results import Result
 from bench.special import IMPORT_SIZES
+from bench.systems.horo import SETTINGS
 from bench.systems.postfix import LIMITS
 from bench.systems.servers import POSTGRESQL, RABBITMQ
 from bench.table import markdown, medians, table
@@ -55,7 +56,9 @@ def page(found: Sequence[Result], profiles: Mapping[str, str], drawn: Sequence[s
         "\n".join(f"![{name}](benchmarks/{name}.svg)\n" for name in drawn),
         METHOD.read_text()
         .strip()
-        .format(postgresql=_pairs(POSTGRESQL), rabbitmq=_pairs(RABBITMQ), postfix=_pairs(LIMITS)),
+        .format(
+            postgresql=_pairs(POSTGRESQL), rabbitmq=_pairs(RABBITMQ), postfix=_pairs(LIMITS), horo=_pairs(SETTINGS)
+        ),
     ]
     if profiles:
         sections.append("## Where the time goes\n\n" + _profiles(profiles))
@@ -72,19 +75,34 @@ def _machine(found: Sequence[Result]) -> str:
 
 def _targets(judged: Sequence[Judged]) -> str:
     rows = [["workload", "target", "found", ""]]
-    rows += [[one.workload, one.asked, one.found, WORDS[one.met]] for one in judged]
+    rows += [[one.workload, one.asked, one.found, _verdict(one)] for one in judged]
     missed = sum(one.met is False for one in judged)
     unknown = sum(one.met is None for one in judged)
     words = (
         f"{sum(one.met is True for one in judged)} of {len(judged)} are met, {missed} missed, {unknown} not measured."
     )
+    if any(disturbed(run) for one in judged for run in one.runs):
+        words += (
+            f" Disturbed: other programs had more than {NOISE:.0%} of the machine during the run, or during Postfix's where it is beside it "
+            "(others' CPU, below): what is said of time there says little."
+        )
     return markdown(rows) + "\n\n" + words
+
+
+def _verdict(one: Judged) -> str:
+    return WORDS[one.met] + (", disturbed" if any(disturbed(run) for run in one.runs) else "")
+
+
+def disturbed(one: Result) -> bool:
+    """Whether strangers had so much of the machine that times say little."""
+    return bool(one.seconds) and one.strangers > NOISE * (one.seconds + one.settled) * (os.cpu_count() or 1)
 
 
 def _workloads() -> str:
     rows = [f"- `{name}`: {make(0.001).title}" for name, make in FAN_OUTS.items()]
     rows += [
-        "- `import-10k`, `import-1m`: so many members from a CSV file, by the system's own command (Postfix: writing the alias and `postmap`)",
+        "- `import-10k`, `import-1m`: so many members from a CSV file, by the system's own command (Postfix: writing the alias and `postmap`); "
+        "counted afterwards, outside of the time",
         "- `idle`: what each service holds at rest (PSS: shared pages in parts), and its processor time in 15 s",
         "- `ceiling`: the source and the sink with nothing between them",
     ]
@@ -93,11 +111,7 @@ def _workloads() -> str:
 
 def _disturbed(found: Sequence[Result]) -> str:
     """Which rows to doubt, said in words."""
-    rows = [
-        f"{one.workload} on {one.system}"
-        for one in medians(found)
-        if one.seconds and one.strangers > NOISE * (one.seconds + one.settled) * (os.cpu_count() or 1)
-    ]
+    rows = [f"{one.workload} on {one.system}" for one in medians(found) if disturbed(one)]
     if not rows:
         return ""
     return f"Other programs had more than {NOISE:.0%} of the machine during: {', '.join(rows)}. Trust their processor time more than their times."

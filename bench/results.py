@@ -29,11 +29,13 @@ class Result:
     unexpected: int = 0
     refused: int = 0
     """Posts that did not get a 250."""
-    first_copy: float = 0.0
-    """From the first post's 250 to its first copy; negative when the copy was quicker than the reply."""
+    first_copy: float | None = None
+    """From the first post's 250 to its first copy; negative when the copy was quicker than the reply. None: no copy of it was seen."""
     settled: float = 0.0
     """From the last copy until the system was at rest."""
     transactions: int = 0
+    bus: int | None = None
+    """Octets that the broker received, of the workloads that ask for it; None where that is not known."""
     latency: dict[str, float] = field(default_factory=dict)
     """p50, p95, p99, max: 250 to last copy of the posts that are asked for."""
     cpu: dict[str, float] = field(default_factory=dict)

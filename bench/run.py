@@ -68,10 +68,27 @@ def run(workload: Workload, name: str, options: Options) -> Result:
             system.load([WARM, *workload.groups])
             result.versions = dict(system.versions())
             warm(system, sink, options)
+            before = system.bus() if workload.bus else {}
             _measure(workload, system, sink, options, result)
+            result.bus = received(before, system.bus()) if workload.bus else None
+            if workload.single:
+                _check_single(result)
     except (CannotRun, RuntimeError, AssertionError, TimeoutError) as why:
         result.failed = told(why)
     return result
+
+
+def received(before: Mapping[str, int], after: Mapping[str, int]) -> int | None:
+    """Octets on all connections between two looks; None where there are none, or where one has been closed: what it carried is not known."""
+    if not before or before.keys() - after.keys():
+        return None
+    return sum(after.values()) - sum(before.values())
+
+
+def _check_single(result: Result) -> None:
+    """One recipient a transaction was asked for: anything else is another, cheaper workload."""
+    if result.transactions != result.copies and not result.failed:
+        result.failed = f"{result.copies:,} copies came in {result.transactions:,} transactions, not one in each"
 
 
 def told(why: Exception) -> str:
@@ -192,6 +209,6 @@ def _fill_times(result: Result, workload: Workload, sent: Sequence[Sequence[Sent
     first = main[0]
     result.seconds = ended - began
     result.timed = sum(copy.copies for copy in copies) if workload.beside else 0
-    result.first_copy = seen[first.id].first - first.answered if first.id in seen else 0.0
+    result.first_copy = seen[first.id].first - first.answered if first.id in seen else None
     meanwhile = [one for one in asked if one.id in seen and one.began < ended]
     result.latency = percentiles([seen[one.id].last - one.answered for one in meanwhile])

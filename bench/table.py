@@ -86,6 +86,12 @@ def _milliseconds(result: Result, name: str) -> str:
     return f"{result.latency[name] * 1000:,.0f} ms" if name in result.latency and result.posts else EMPTY
 
 
+def _first_copy(result: Result) -> str:
+    if result.first_copy is None or not result.posts or not result.latency:
+        return EMPTY
+    return f"{result.first_copy * 1000:,.0f} ms"
+
+
 def _broker(result: Result) -> str:
     share = result.cpu.get("rabbitmq")
     return f"{share / result.cpu_seconds:.0%}" if share and result.cpu_seconds else EMPTY
@@ -104,7 +110,7 @@ CELLS: dict[str, Callable[[Result, Sequence[Result]], str]] = {
     "CPU each": lambda result, _: _each(result),
     "CPU to Postfix": _cpu_ratio,
     "broker": lambda result, _: _broker(result),
-    "first copy": lambda result, _: f"{result.first_copy * 1000:,.0f} ms" if result.posts and result.latency else EMPTY,
+    "first copy": lambda result, _: _first_copy(result),
     "p50": lambda result, _: _milliseconds(result, "p50"),
     "p95": lambda result, _: _milliseconds(result, "p95"),
     "p99": lambda result, _: _milliseconds(result, "p99"),

@@ -38,6 +38,8 @@ class Workload:
     """Answer time of the next hop, seconds."""
     single: bool = False
     """One recipient a transaction."""
+    bus: bool = False
+    """What the broker receives is counted: the body must not be in it."""
     runs: int = 1
     timeout: float = 300.0
     beside: Expected | None = None
@@ -172,7 +174,11 @@ def wan(scale: float) -> Workload:
 def large(scale: float) -> Workload:
     groups = flat("large", [1000])
     return Workload(
-        "large", "one message of 25 MiB to 1,000 members", groups, fan_out(groups, 1, size=_scaled(25 << 20, scale))
+        "large",
+        "one message of 25 MiB to 1,000 members",
+        groups,
+        fan_out(groups, 1, size=_scaled(25 << 20, scale)),
+        bus=True,
     )
 
 

@@ -53,8 +53,14 @@ class System(Protocol):
     def load(self, groups: Sequence[Group]) -> None:
         """Make groups and members, by the quickest way that the system has."""
 
-    def bulk(self, group: str, path: Path) -> int:
-        """Add the addresses of a CSV file (one column, `address`) to a group that exists, by the system's own command; how many it then has."""
+    def bulk(self, group: str, path: Path) -> None:
+        """Add the addresses of a CSV file (one column, `address`) to a group that exists, by the system's own command. This is timed: no more."""
+
+    def count(self, group: str) -> int:
+        """How many different members the group has, asked of what the system keeps, not of what a command said."""
+
+    def bus(self) -> dict[str, int]:
+        """Connection -> octets that the broker has received on it since it was opened; empty where there is no broker."""
 
     def roots(self) -> Roots:
         """Role -> the processes whose trees are that role's."""

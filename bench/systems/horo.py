@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
@@ -80,9 +81,15 @@ class Horo:
                 file.write(json.dumps(row) + "\n")
         self.run([sys.executable, "-m", "bench.members", str(path)])
 
-    def bulk(self, group: str, path: Path) -> int:
-        done = self.run(["horo", "member", "import", group, str(path), "--json"])
-        return int(json.loads(done.stdout)["added"])
+    def bulk(self, group: str, path: Path) -> None:
+        self.run(["horo", "member", "import", group, str(path)])  # as a person would, standard error not a terminal
+
+    def count(self, group: str) -> int:
+        rows = csv.DictReader(self.run(["horo", "member", "export", group]).stdout.splitlines())
+        return len({row["address"] for row in rows})
+
+    def bus(self) -> dict[str, int]:
+        return self._servers.received() if self._servers else {}
 
     def run(self, command: Sequence[str], timeout: float = 900.0) -> subprocess.CompletedProcess[str]:
         """A command with this system's settings, in the project's folder. Raises RuntimeError with what it printed."""

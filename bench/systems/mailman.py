@@ -99,14 +99,19 @@ class Mailman:
             ]
         )
 
-    def bulk(self, group: str, path: Path) -> int:
+    def bulk(self, group: str, path: Path) -> None:
         addresses = path.with_suffix(".txt")
         addresses.write_text("".join(f"{address}\n" for address in path.read_text().split()[1:]))
         try:
             self.tool("addmembers", "--no-welcome-msg", str(addresses), group)
-            return int(self.tool("members", "--count-only", group).split()[-1])
         finally:
             addresses.unlink()
+
+    def count(self, group: str) -> int:
+        return int(self.tool("members", "--count-only", group).split()[-1])
+
+    def bus(self) -> dict[str, int]:
+        return {}
 
     def tool(self, *words: str) -> str:
         """What `mailman WORDS` prints. Raises RuntimeError with what it printed."""

@@ -145,11 +145,18 @@ class Postfix:
                     file.write(f"{group.address} {', '.join(group.members)}\n")
         self._postmap()
 
-    def bulk(self, group: str, path: Path) -> int:
+    def bulk(self, group: str, path: Path) -> None:
         members = path.read_text().split()[1:]
         self.load([Group(group, members)])
+
+    def count(self, group: str) -> int:
         command = ["postmap", "-c", str(self._folder / "etc"), "-q", group, f"hash:{self._folder}/etc/virtual"]
-        return len(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(", "))
+        # status 1: there is no such alias
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return len(set(found.replace(",", " ").split()))
+
+    def bus(self) -> dict[str, int]:
+        return {}
 
     def roots(self) -> Roots:
         assert self._process is not None

@@ -69,6 +69,12 @@ class Servers:
             "Redis": self.redis.version,
         }
 
+    def received(self) -> dict[str, int]:
+        """The broker's connection -> octets that it has received on it, as its socket counts them."""
+        lines = self.rabbitmq.ctl("list_connections", "--no-table-headers", "pid", "recv_oct").splitlines()
+        rows = [line.split() for line in lines]
+        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
     def close(self) -> None:
         """End them and remove their data."""
         self._stack.close()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import time
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from bench import plots, report, results
-from bench.measure import MIB
+from bench import __main__ as command
+from bench import plots, report, results, run, special
+from bench.measure import MIB, Roots
 from bench.results import Result, median, merged, percentiles
+from bench.run import Options, received
+from bench.systems.horo import SETTINGS
 from bench.table import COLUMNS, row, table
 from bench.targets import TARGETS, judge
+from bench.workloads import FAN_OUTS
 
 
 def result(workload: str, system: str, seconds: float = 1.0, **fields: object) -> Result:
@@ -88,7 +97,7 @@ GOOD = [
     ),
     result("mixed", "cluster", 15.0, latency={"p50": 0.01, "p95": 0.1, "p99": 0.29}),
     result("wan", "cluster", 1.0, posts=1),
-    result("large", "cluster", 1.0, posts=1, grown={"ingress": 100 * MIB, "postgresql": 900 * MIB}),
+    result("large", "cluster", 1.0, posts=1, grown={"ingress": 100 * MIB, "postgresql": 900 * MIB}, bus=4 * MIB),
     result("import-10k", "cluster", 2.0),
     result("import-1m", "cluster", 60.0),
 ]
@@ -103,7 +112,7 @@ BAD = [
     result("huge", "cluster", 17.0, copies=1_000_000, twice=1, first_copy=0.6, memory={"sender": 257 * MIB}),
     result("mixed", "cluster", 15.0, latency={"p50": 0.01, "p95": 0.1, "p99": 0.3}),
     result("wan", "cluster", 1.01, posts=1),
-    result("large", "cluster", 1.0, posts=1, grown={"ingress": 101 * MIB}),
+    result("large", "cluster", 1.0, posts=1, grown={"ingress": 101 * MIB}, bus=4 * MIB + 1),
     result("import-10k", "cluster", 2.1),
     result("import-1m", "cluster", 61.0),
 ]
@@ -118,6 +127,123 @@ def test_every_target_is_met_missed_or_not_measured() -> None:
 def test_a_target_that_names_postfix_is_not_judged_without_it() -> None:
     alone = [one for one in GOOD if one.system != "postfix"]
     assert [one.met for one in judge(alone)].count(None) == 5
+
+
+FAULTS = [{"lost": 1}, {"twice": 1}, {"unexpected": 1}, {"refused": 1}, {"failed": "it broke"}]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: next(iter(fault)))
+def test_no_target_is_met_by_a_run_that_was_not_exact_however_quick(fault: dict[str, object]) -> None:
+    wrong = [one if one.system == "postfix" else replace(one, **fault) for one in GOOD]  # type: ignore[arg-type]
+    assert [one.met for one in judge(wrong)] == [False] * len(TARGETS)
+    assert all("1" in one.found or "it broke" in one.found for one in judge(wrong))
+
+
+def test_nothing_is_compared_with_a_postfix_that_was_not_exact() -> None:
+    found = [replace(one, lost=1) if one.system == "postfix" else one for one in GOOD]
+    assert [one.met for one in judge(found)].count(None) == 5
+
+
+def test_a_first_copy_that_was_not_seen_is_not_a_quick_one() -> None:
+    unseen = result("huge", "cluster", 15.0, copies=1_000_000, posts=1, latency={"p50": 1.0})
+    [judged] = [one for one in judge([unseen]) if "first copy" in one.asked]
+    assert (judged.met, judged.found) == (False, "no copy of the first post was seen")
+    assert dict(zip(COLUMNS, row(unseen, [unseen]), strict=True))["first copy"] == ""
+
+
+def test_small_posts_that_were_refused_or_lost_do_not_make_the_others_quick_enough() -> None:
+    quick = result("mixed", "cluster", 15.0, latency={"p99": 0.01})
+    assert [one.met for one in judge([quick]) if one.workload == "mixed"] == [True]
+    for fault in ({"refused": 1}, {"lost": 10}):
+        wrong = replace(quick, **fault)  # type: ignore[arg-type]
+        assert [one.met for one in judge([wrong]) if one.workload == "mixed"] == [False]
+
+
+def test_the_targets_tell_which_run_was_disturbed_and_postfix_beside_it() -> None:
+    def verdicts(found: list[Result]) -> list[str]:
+        lines = report.page(found, {}, []).partition("## Targets")[2].partition("## Results")[0].splitlines()
+        return [line.split("|")[1].strip() for line in lines if line.rstrip(" |").endswith(", disturbed")]
+
+    assert verdicts(GOOD) == []
+    disturbed = {("wan", "cluster"), ("big", "postfix"), ("huge", "postfix")}
+    found = [replace(one, strangers=9999.0) if (one.workload, one.system) in disturbed else one for one in GOOD]
+    assert verdicts(found) == ["big", "wan"]
+    assert "Disturbed: other programs" in report.page(found, {}, [])
+
+
+def test_the_page_says_which_settings_are_always_set() -> None:
+    page = report.page(GOOD, {}, [])
+    assert all(f"`{key}={value}`" in page for key, value in SETTINGS.items())
+
+
+def test_results_with_other_settings_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "results.json"
+    monkeypatch.setattr(command, "KEPT", kept)
+    monkeypatch.setattr(command, "PAGE", tmp_path / "page")
+    monkeypatch.setattr("bench.programs.build", lambda _: None)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setattr(command, "carry_out", lambda *_: iter([GOOD[0]]))
+    for words in (["--set", "HORO_X=1"], ["--processes", "sender=2"], ["--quick"]):
+        assert command.main(["--only", "many", *words]) == 0
+        assert not kept.exists()
+        assert ("not kept" in capsys.readouterr().err) == (words != ["--quick"])
+    assert command.main(["--only", "many"]) == 0
+    assert results.read(kept) == [GOOD[0]]
+
+
+def test_what_the_broker_received_is_not_known_when_a_connection_has_gone() -> None:
+    assert received({"a": 10, "b": 5}, {"a": 12, "b": 5, "c": 1}) == 3
+    assert received({"a": 10, "b": 5}, {"a": 12}) is None
+    assert received({}, {}) is None
+
+
+@pytest.mark.parametrize(("transactions", "failed"), [(20_000, ""), (400, "20,000 copies came in 400 transactions")])
+def test_one_recipient_a_transaction_is_checked(
+    transactions: int, failed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(*given: object) -> None:
+        found = given[-1]
+        assert isinstance(found, Result)
+        found.copies, found.transactions = 20_000, transactions
+
+    @contextmanager
+    def running(*_: object, **__: object) -> Iterator[tuple[Mock, Mock]]:
+        yield Mock(versions=dict), Mock()
+
+    monkeypatch.setattr(run, "running", running)
+    monkeypatch.setattr(run, "warm", lambda *_: None)
+    monkeypatch.setattr(run, "_measure", measure)
+    found = run.run(FAN_OUTS["verp"](0.01), "cluster", Options(Path(), "now"))
+    assert found.failed.startswith(failed)
+    assert bool(found.failed) == bool(failed)
+
+
+class Clerk:
+    """A system whose command adds `kept` members, and which is slow to count them."""
+
+    def __init__(self, kept: int) -> None:
+        self.kept = kept
+
+    def roots(self) -> Roots:
+        return {}
+
+    def bulk(self, group: str, path: Path) -> None:
+        del group, path
+
+    def count(self, group: str) -> int:
+        del group
+        time.sleep(0.5)
+        return self.kept
+
+
+@pytest.mark.parametrize(("kept", "lost", "unexpected"), [(10, 0, 0), (9, 1, 0), (12, 0, 2)])
+def test_members_are_counted_when_the_clock_has_stopped(kept: int, lost: int, unexpected: int) -> None:
+    found = Result("import-10k", "cluster", "now")
+    special._time_import(Clerk(kept), Path(), 10, found)  # type: ignore[arg-type]
+    assert found.seconds < 0.4
+    assert (found.copies, found.lost, found.unexpected) == (kept, lost, unexpected)
 
 
 def test_the_page_tells_what_was_missed_and_is_the_same_for_the_same_results(tmp_path: Path) -> None:
