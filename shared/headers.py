@@ -33,6 +33,7 @@ _CONTROL = re.compile(rb"[\r\n\x00]")
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _LINE = 78
+_FEW = 300  # lines of such a head: each field costs memory beside its octets (P10)
 _SMALL = 16 * 1024  # octets of a head that is one of many remembered
 
 
@@ -83,7 +84,8 @@ def find_end(start: bytes) -> int | None:
 
 def fields(head: bytes) -> tuple[Field, ...]:
     """All fields, in order. The last heads are remembered, for a decision asks for many fields of one head, and several are in work at a time."""
-    return _fields_of_small(head) if len(head) <= _SMALL else _fields_of_large(head)
+    small = len(head) <= _SMALL and head.count(b"\n") <= _FEW
+    return _fields_of_small(head) if small else _fields_of_large(head)
 
 
 @lru_cache(maxsize=64)

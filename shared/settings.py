@@ -133,7 +133,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "Posts, deliveries or outcomes that one service works on at a time; a sender as many in each lane", 1, 1000
         ),
     ] = 40
-    hop_connections: Annotated[int, _whole("Connections of one sender to one next hop", 1, 1000)] = 20
+    hop_connections: Annotated[int, _whole("Connections of one sender to one next hop", 1, 1000)] = 30
     hop_transactions: Annotated[
         int, _whole("Messages over one connection to a next hop before another one is made", 1, 1_000_000)
     ] = 1000

@@ -166,6 +166,7 @@ class Expander:
         if not opened.graph:  # a ledger put back to an earlier time: parked, for nobody must be left out in silence
             unknown = Reply(554, "3.0", f"the ledger has no graph of groups for post {post.id}")
             raise PermanentError(unknown, why="send the message again, or put the ledger right and retry")
+        post = self._kept(post, opened)
         aims: dict[str, Aim] = {}
         for scope in decode_graph(opened.graph):
             target = next(target for target in targets if target.group == scope.group)

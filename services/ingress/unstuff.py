@@ -55,7 +55,8 @@ class Unstuffer:
         of as many lines, of which each ends with CRLF, a CR or an LF, none of them is bare."""
         ends = raw.count(b"\n")
         if (
-            raw.count(b"\r") != ends
+            raw.endswith(b"\r")  # held back, were it the beginning of a CRLF
+            or raw.count(b"\r") != ends
             or b"\0" in raw
             or len(raw.splitlines()) != ends + (not raw.endswith(b"\n") and raw != b"")
         ):

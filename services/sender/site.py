@@ -222,8 +222,10 @@ class Site:
             return
         lease.owner = False
         before, lease.behind = lease.behind, None
-        if before is not None and lease.line.doomed and lease.line.reading.locked():
-            before.owner = True  # it still waits for its last reply over the connection, which counts until then
+        if before is not None and lease.line.reading.locked():
+            # It still waits for its last reply over the connection, which nobody may close meanwhile: this lease had nothing to send, or failed.
+            before.owner = True
+            self.offer(before)
             return
         number = _NUMBER[lease.lane]
         self._offered[number].pop(lease, None)

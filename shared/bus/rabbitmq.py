@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from typing import Any
 
 from aio_pika import DeliveryMode, ExchangeType, Message
-from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import PublishError
 
 from shared.bus import BusUnavailable, Consumer, EventStream, Incoming, Outgoing, Parked
@@ -26,12 +26,12 @@ from shared.bus.rabbitmq_consumer import (
     EventFeed,
     Subscription,
     WorkConsumer,
-    close_channel,
     parked_of,
     running,
+    scattered_headers,
 )
 from shared.bus.rabbitmq_events import Emitter
-from shared.bus.rabbitmq_link import Link, Single
+from shared.bus.rabbitmq_link import Link, Single, close_channel
 from shared.bus.rabbitmq_topology import CANARY_KEY, declare, delay_name, queue_name
 from shared.topology import DELAYS, EVENTS_EXCHANGE, MAX_PAYLOAD, PARKED_EXCHANGE, WORK_EXCHANGE, Queue, delay_step
 
@@ -129,9 +129,9 @@ class Rabbitmq:
             _forget(published)
             raise
         _forget(late)
-        for one in published:
-            if one in done and (trouble := one.exception()) is not None:
-                raise trouble
+        troubles = [trouble for one in done if (trouble := one.exception()) is not None]  # all of them are looked at
+        if troubles:
+            raise troubles[0]
         if late:
             raise BusUnavailable(f"not confirmed within {timeout:g} s")
 
@@ -152,9 +152,10 @@ class Rabbitmq:
         async def attach(channel: AbstractChannel) -> AbstractQueue:
             return await channel.get_queue(queue_name(queue), ensure=False)
 
-        async def scatter(payloads: list[bytes]) -> None:
-            made = [(WORK_EXCHANGE, queue.value, _unbounded(payload, {TRIES_HEADER: 0})) for payload in payloads]
-            await asyncio.gather(*(self._publisher.publish(one, timeout=SCATTER_TIMEOUT) for one in made))
+        async def scatter(message: AbstractIncomingMessage, payloads: list[bytes]) -> None:
+            headers = scattered_headers(queue, message.headers)
+            made = [(WORK_EXCHANGE, queue.value, _unbounded(payload, dict(headers))) for payload in payloads]
+            await _all(self._publisher.publish(one, timeout=SCATTER_TIMEOUT) for one in made)
 
         async with running(Subscription(self._in, queue_name(queue), attach, prefetch, scatter)) as subscription:
             yield WorkConsumer(subscription, queue, self._park)
@@ -247,6 +248,13 @@ def _message(payload: bytes, headers: dict[str, Any], content_type: str = "appli
 
 def _unbounded(payload: bytes, headers: dict[str, Any], content_type: str = "application/msgpack") -> Message:
     return Message(payload, headers=headers, content_type=content_type, delivery_mode=DeliveryMode.PERSISTENT)
+
+
+async def _all(publishing: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all, then raise the first trouble: nobody may think that it is over while one is still on its way."""
+    for trouble in await asyncio.gather(*publishing, return_exceptions=True):
+        if trouble is not None:
+            raise trouble
 
 
 def _joinable(message: Outgoing) -> bool:

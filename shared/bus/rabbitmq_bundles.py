@@ -85,6 +85,8 @@ class Joiner:
     def submit(self, payload: bytes) -> asyncio.Future[None]:
         """Have a payload published; the future is done when the broker has confirmed it, or fails with `BusUnavailable`."""
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        while self._waiting and self._waiting[0].confirmed.done():  # given up during an alarm: not to be kept (P10)
+            self._waiting.popleft()
         self._waiting.append(Waiting(payload, confirmed))
         if len(self._running) < PARALLEL:
             self._running.add(asyncio.create_task(self._run()))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
@@ -19,7 +19,7 @@ from aio_pika.exceptions import ChannelInvalidStateError
 from shared import journal
 from shared.bus import BusUnavailable, Parked
 from shared.bus.rabbitmq_bundles import BUNDLE_TYPE, decode_bundle
-from shared.bus.rabbitmq_link import Link
+from shared.bus.rabbitmq_link import Link, close_channel
 from shared.bus.rabbitmq_topology import queue_name
 from shared.topology import DELIVERY_LIMIT, Queue
 
@@ -38,7 +38,8 @@ _NAMES = {queue_name(queue): queue.value for queue in Queue}
 
 Attach = Callable[[AbstractChannel], Awaitable[AbstractQueue]]
 Park = Callable[["Delivered", str], Awaitable[None]]
-Scatter = Callable[[list[bytes]], Awaitable[None]]
+Scatter = Callable[[AbstractIncomingMessage, list[bytes]], Awaitable[None]]
+"""Publishes parts of a message one by one, as what was handed out before; raises `BusUnavailable`."""
 
 
 def tries_of(headers: dict[str, Any]) -> int:
@@ -67,6 +68,14 @@ def parked_of(headers: dict[str, Any]) -> Parked:
     return Parked(
         queue=_NAMES.get(first, first), reason=_reason(headers.get("x-first-death-reason")), tries=tries_of(headers)
     )
+
+
+def scattered_headers(queue: Queue, headers: dict[str, Any]) -> dict[str, Any]:
+    """The headers of a bundle's part that goes on alone: it was handed out before, and where a parked one came from stays with it."""
+    if queue is Queue.PARKED:
+        was = parked_of(headers)
+        return {QUEUE_HEADER: was.queue, REASON_HEADER: was.reason, TRIES_HEADER: was.tries}
+    return {TRIES_HEADER: tries_of(headers) + 1}
 
 
 def _reason(word: object) -> str:
@@ -125,6 +134,8 @@ class Whole:
     def note(self, part: Part, *, done: bool) -> None:
         """A part is done, or is for somebody else."""
         part.ended, part.done = True, done
+        if done and len(self.parts) > 1:
+            part.payload = b""  # P10: the others may be in work for long
         self._open -= 1
 
     async def end(self, part: Part, *, done: bool) -> None:
@@ -139,24 +150,25 @@ class Whole:
         self._open = 0
         await self._finish()
 
-    async def apart(self, payloads: list[bytes]) -> None:
-        """Publish these parts one by one, then forget the whole; where they cannot be published it comes again as it is."""
+    async def apart(self) -> bool:
+        """Publish all parts one by one and forget the whole; False where they cannot be published now."""
+        return await self._scattered(self.parts)
+
+    async def _scattered(self, parts: Sequence[Part]) -> bool:
         try:
-            if payloads and self._scatter is not None:
-                await self._scatter(payloads)
+            if parts and self._scatter is not None:
+                await self._scatter(self.message, [part.payload for part in parts])
         except BusUnavailable as error:
             journal.unavailable("bundle", f"cannot be taken apart: {error.why}")
-            await self.message.nack(requeue=True)
-        else:
-            await self.message.ack()
+            return False
+        await self.message.ack()
+        return True
 
     async def _finish(self) -> None:
         """What was done of a bundle does not come again with the rest."""
-        back = [part.payload for part in self.parts if not part.done]
-        if len(back) == len(self.parts):
+        back = [part for part in self.parts if not part.done]
+        if len(back) == len(self.parts) or not await self._scattered(back):
             await self.message.nack(requeue=True)
-        else:
-            await self.apart(back)
 
 
 class Delivered:
@@ -164,6 +176,7 @@ class Delivered:
 
     def __init__(self, part: Part, queue: Queue, park: Park) -> None:
         self._part = part
+        self._payload = part.payload
         self._queue = queue
         self._park = park
 
@@ -175,7 +188,7 @@ class Delivered:
     @property
     def payload(self) -> bytes:
         """Its bytes."""
-        return self._part.payload
+        return self._payload
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -255,12 +268,10 @@ class Subscription:
     async def give_back(self) -> None:
         """Of bundles that are partly done, give back the rest alone. All else that is not ended goes back when the channel closes."""
         self._drop()
-        for whole in [
-            whole for whole in self._wholes if whole.fresh and whole.open and any(part.done for part in whole.parts)
-        ]:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(END_TIMEOUT):
-                    await whole.give_back()
+        partly = [one for one in self._wholes if one.fresh and one.open and any(part.done for part in one.parts)]
+        with contextlib.suppress(TimeoutError):  # the rest is given back whole, with the channel
+            async with asyncio.timeout(END_TIMEOUT):
+                await asyncio.gather(*(whole.give_back() for whole in partly), return_exceptions=True)
 
     async def run(self) -> None:
         """Consume until cancelled. Nothing else ends it: a consumer that ended without a word would leave its queue to grow."""
@@ -307,9 +318,10 @@ class Subscription:
 
     async def _take(self, message: AbstractIncomingMessage) -> None:
         whole = Whole(message, self._scatter)
-        if len(whole.parts) > 1 and _deliveries(message.headers) >= SCATTERED_AFTER:
-            # one of its parts may be what ends every consumer, and the others shall not be parked with it
-            await whole.apart([part.payload for part in whole.parts])
+        again_and_again = len(whole.parts) > 1 and _deliveries(message.headers) >= SCATTERED_AFTER
+        # One of its parts may be what ends every consumer, and the others shall not be parked with it. Under an alarm nothing can be
+        # published: then they are worked as they are, for to give them back again and again would have the broker park them all.
+        if again_and_again and await whole.apart():
             return
         self._wholes = [known for known in self._wholes if known.open and known.fresh]
         self._wholes.append(whole)
@@ -319,14 +331,6 @@ class Subscription:
     def _drop(self) -> None:
         while not self._arrived.empty():
             self._arrived.get_nowait()
-
-
-async def close_channel(channel: AbstractChannel) -> None:
-    """Close a channel, dead or alive; the broker takes back what was not ended."""
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(5):
-            if not channel.is_closed:
-                await channel.close()
 
 
 @contextlib.asynccontextmanager

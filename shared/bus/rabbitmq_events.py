@@ -22,7 +22,7 @@ from pamqp import commands, frame
 from pamqp.header import ContentHeader
 
 from shared.bus import BusUnavailable
-from shared.bus.rabbitmq_link import Link, Single
+from shared.bus.rabbitmq_link import Link, Single, close_channel
 from shared.topology import EVENTS_EXCHANGE
 
 TIMEOUT = 30.0
@@ -78,6 +78,10 @@ class Emitter:
         if not events:
             return
         with self._link.failing(f"publish to {EVENTS_EXCHANGE}"):
+            while (
+                self._waiting and self._waiting[0].group.confirmed.done()
+            ):  # given up during an alarm: not to be kept (P10)
+                self._waiting.popleft()
             group = Group(len(events))
             self._waiting.extend(Waiting(routing_key, payload, group) for routing_key, payload in events)
             if self._task is None or self._task.done():
@@ -96,21 +100,38 @@ class Emitter:
     async def _run(self) -> None:
         await asyncio.sleep(0)  # what is emitted in the same turn of the loop goes with it
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+            batch: list[Waiting] = []
             try:
-                await self._link.unblocked()
-                channel = cast(Channel, await (await self._channel.get()).get_underlay_channel())
-                await self._write(channel, batch)
-                await self._room()
+                async with asyncio.timeout(TIMEOUT):
+                    await self._link.unblocked()
+                    channel = cast(Channel, await (await self._channel.get()).get_underlay_channel())
+                    batch = self._take()
+                    await self._write(channel, batch)
+                    await self._room()
             except Exception as error:
-                _fail(batch, error)
+                _fail(batch or self._take(), error)
+                await self._leave()
             except BaseException:
                 _fail(batch, BusUnavailable("the bus is closed"))
                 raise
 
+    def _take(self) -> list[Waiting]:
+        """The next events, without those whose emitters have given up."""
+        batch = [self._waiting.popleft() for _ in range(min(AT_ONCE, len(self._waiting)))]
+        return [waiting for waiting in batch if not waiting.group.confirmed.done()]
+
+    async def _leave(self) -> None:
+        """Give the channel up: how the broker counts what was written on it is no longer known."""
+        channel = self._channel.value
+        self._channel.forget()
+        self._outstanding.clear()
+        if channel is not None:
+            await close_channel(channel)
+
     async def _write(self, channel: Channel, batch: list[Waiting]) -> None:
         """One run of frames; the broker numbers what it confirms in the order of these frames."""
-        frames = []
+        most = channel.max_content_size
+        frames = b"".join([published(channel.number, one.routing_key, one.payload, most=most) for one in batch])
         async with channel.lock:
             for waiting in batch:
                 channel.delivery_tag += 1
@@ -118,10 +139,7 @@ class Emitter:
                 channel.confirmations[channel.delivery_tag] = confirmation
                 confirmation.add_done_callback(_told(waiting.group))
                 self._outstanding.append(confirmation)
-                frames.append(
-                    published(channel.number, waiting.routing_key, waiting.payload, most=channel.max_content_size)
-                )
-            await channel.write_queue.put(ChannelFrame(payload=b"".join(frames), should_close=False))
+            await channel.write_queue.put(ChannelFrame(payload=frames, should_close=False))
 
     async def _room(self) -> None:
         while self._outstanding and (self._outstanding[0].done() or len(self._outstanding) > IN_FLIGHT):

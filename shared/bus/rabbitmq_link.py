@@ -24,6 +24,8 @@ from shared.bus.rabbitmq_decoding import install
 CONNECT_TIMEOUT = 10.0
 PREPARE_TIMEOUT = 60.0
 """Seconds for the topology: a new quorum queue takes up to a second on a busy broker, and there are twenty."""
+ALARM_LOOK = 1.0
+"""Seconds between two looks whether the connection that an alarm has blocked still lives."""
 FAILURE_HOLDS = 0.2
 """Seconds for which a failed attempt answers all who ask: a thousand sessions must not make a thousand attempts."""
 HEARTBEAT = "10"
@@ -163,9 +165,16 @@ class Link:
 
     async def unblocked(self) -> None:
         """Wait while the broker's memory or disk alarm blocks us: what is not sent now cannot turn up later."""
-        connection = await self.connection()
-        if connection.transport is not None:
-            await connection.transport.ready()
+        while True:
+            connection = await self.connection()  # a new one once the old one is dead
+            if connection.transport is None:
+                return
+            with contextlib.suppress(
+                TimeoutError
+            ):  # the library waits for an end of the alarm that a dead connection never hears of
+                async with asyncio.timeout(ALARM_LOOK):
+                    await connection.transport.ready()
+                    return
 
     async def renew(self) -> None:
         """Close the connection so that the next caller prepares a new one: something of the topology is missing."""
@@ -216,3 +225,11 @@ async def _closed(connection: AbstractConnection) -> None:
     with contextlib.suppress(Exception):
         async with asyncio.timeout(5):
             await connection.close()
+
+
+async def close_channel(channel: AbstractChannel) -> None:
+    """Close a channel, dead or alive; the broker takes back what was not ended."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(5):
+            if not channel.is_closed:
+                await channel.close()

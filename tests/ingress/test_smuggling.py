@@ -159,6 +159,13 @@ def test_the_pieces_do_not_matter(raw: bytes, cuts: list[int]) -> None:
     assert unstuffer.smuggled == any(octet in plain for octet in (b"\r", b"\n", b"\0"))
 
 
+@pytest.mark.parametrize("bare", [b"\n.\r\nMAIL FROM:<a@b.test>\r\nevil\r\r", b"\nx\r\r", b"\r\r"])
+def test_a_bare_lf_and_a_bare_cr_at_the_end_of_a_piece_do_not_make_up_for_each_other(bare: bytes) -> None:
+    _, unstuffer = _feed([b"Subject: x\r\n\r\nhello" + bare, b"\nend" + END])
+    assert unstuffer.ended
+    assert unstuffer.smuggled
+
+
 @given(st.lists(st.binary(max_size=30).map(lambda b: b.translate(None, b"\r\n\0")), max_size=10), CUTS)
 def test_p8_stuffing_and_unstuffing_is_the_identity(lines: list[bytes], cuts: list[int]) -> None:
     message = b"".join(line + b"\r\n" for line in lines)

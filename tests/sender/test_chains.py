@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -171,3 +172,18 @@ async def test_p3_p4_every_recipient_has_one_answer_and_it_is_what_the_server_di
                 assert copies <= 1
             else:
                 assert copies == (1 if answer.reply.code == 250 else 0), (name, answer)
+
+
+async def test_one_that_has_nothing_to_write_behind_a_dot_leaves_the_connection_to_who_waits_for_its_answer() -> None:
+    """The second is too large for the server: nobody may take the connection for idle, and close it under the first."""
+    large = msgspec.structs.replace(CONTENT, tail=b"x" * 5000 + b"\r\n")
+    async with one_connection("size-1000") as (sink, made):
+        made.pool._idle = 0.1
+        one = asyncio.create_task(made.deliver(towards(sink), envelope("slow-800_a@x.test"), CONTENT))
+        await until(lambda: "DATA" in sink.commands, "the first to be under way")
+        two = await made.deliver(towards(sink), envelope("b@x.test"), large)
+        assert codes(two) == [(552, "3.4")] or codes(two) == [(552, "5.3.4")]
+        assert codes(await one) == [(250, "2.0.0")]
+        three = await made.deliver(towards(sink), envelope("c@x.test"), CONTENT)
+    assert codes(three) == [(250, "2.0.0")]
+    assert sink.counts == {"slow-800_a@x.test": 1, "c@x.test": 1}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shared.bus import BusUnavailable
 from shared.bus.rabbitmq_bundles import MAX_OCTETS, PARALLEL, Joiner, decode_bundle, encode_bundle
+from shared.bus.rabbitmq_consumer import TRIES_HEADER, parked_of, scattered_headers
 from shared.topology import Queue
 
 
@@ -51,16 +52,13 @@ async def test_an_idle_bus_sends_at_once_and_a_busy_one_joins_what_waits() -> No
     first = joiner.submit(b"first")
     await turns()
     assert broker.sent == [[b"first"]]
-    second = joiner.submit(b"second")
-    await turns()
-    assert broker.sent == [[b"first"], [b"second"]]
     rest = [joiner.submit(b"%d" % number) for number in range(40)]
     await turns()
-    assert len(broker.sent) == PARALLEL == 2
+    assert len(broker.sent) == PARALLEL == 1
     broker.open.set()
-    await asyncio.gather(first, second, *rest)
-    assert [len(bundle) for bundle in broker.sent] == [1, 1, 32, 8]
-    assert [payload for bundle in broker.sent[2:] for payload in bundle] == [b"%d" % number for number in range(40)]
+    await asyncio.gather(first, *rest)
+    assert [len(bundle) for bundle in broker.sent] == [1, 32, 8]
+    assert [payload for bundle in broker.sent[1:] for payload in bundle] == [b"%d" % number for number in range(40)]
 
 
 async def test_p10_a_bundle_is_bounded_in_octets_and_a_slice_travels_alone() -> None:
@@ -107,6 +105,25 @@ async def test_closing_tells_all_who_wait() -> None:
     await turns()
     await joiner.close()
     assert all(isinstance(one, BusUnavailable) for one in await asyncio.gather(*waiting, return_exceptions=True))
+
+
+async def test_p10_what_was_given_up_under_an_alarm_is_not_kept() -> None:
+    broker = Broker()
+    broker.ready.clear()
+    joiner = broker.joiner()
+    for number in range(1000):
+        joiner.submit(b"%d" % number).cancel()
+        await asyncio.sleep(0)
+    assert len(joiner._waiting) <= 2
+    await joiner.close()
+
+
+def test_a_part_that_goes_on_alone_tells_that_it_was_handed_out_and_where_it_was_parked_from() -> None:
+    assert scattered_headers(Queue.OUTCOMES, {TRIES_HEADER: 4}) == {TRIES_HEADER: 5}
+    death = {"queue": "horo.deliveries.bulk", "reason": "delivery_limit"}
+    parked = parked_of(scattered_headers(Queue.PARKED, {"x-death": [death], TRIES_HEADER: 2}))
+    assert (parked.queue, parked.tries) == ("deliveries.bulk", 2)
+    assert parked.reason.startswith("delivery_limit")
 
 
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=40))
