@@ -81,7 +81,7 @@ def _targets(judged: Sequence[Judged]) -> str:
     words = (
         f"{sum(one.met is True for one in judged)} of {len(judged)} are met, {missed} missed, {unknown} not measured."
     )
-    if any(disturbed(run) for one in judged for run in one.runs):
+    if any(map(_doubtful, judged)):
         words += (
             f" Disturbed: other programs had more than {NOISE:.0%} of the machine during the run, or during Postfix's where it is beside it "
             "(others' CPU, below): what is said of time there says little."
@@ -90,7 +90,11 @@ def _targets(judged: Sequence[Judged]) -> str:
 
 
 def _verdict(one: Judged) -> str:
-    return WORDS[one.met] + (", disturbed" if any(disturbed(run) for run in one.runs) else "")
+    return WORDS[one.met] + (", disturbed" if _doubtful(one) else "")
+
+
+def _doubtful(one: Judged) -> bool:
+    return one.met is not None and any(disturbed(run) for run in one.runs)
 
 
 def disturbed(one: Result) -> bool:
@@ -101,8 +105,7 @@ def disturbed(one: Result) -> bool:
 def _workloads() -> str:
     rows = [f"- `{name}`: {make(0.001).title}" for name, make in FAN_OUTS.items()]
     rows += [
-        "- `import-10k`, `import-1m`: so many members from a CSV file, by the system's own command (Postfix: writing the alias and `postmap`); "
-        "counted afterwards, outside of the time",
+        "- `import-10k`, `import-1m`: so many members from a CSV file, by the system's own command (Postfix: writing the alias and `postmap`)",
         "- `idle`: what each service holds at rest (PSS: shared pages in parts), and its processor time in 15 s",
         "- `ceiling`: the source and the sink with nothing between them",
     ]

@@ -70,10 +70,8 @@ class Servers:
         }
 
     def received(self) -> dict[str, int]:
-        """The broker's connection -> octets that it has received on it, as its socket counts them."""
-        lines = self.rabbitmq.ctl("list_connections", "--no-table-headers", "pid", "recv_oct").splitlines()
-        rows = [line.split() for line in lines]
-        return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+        """Octets that the broker has received, by connection."""
+        return received(self.rabbitmq)
 
     def close(self) -> None:
         """End them and remove their data."""
@@ -83,6 +81,13 @@ class Servers:
         self._stack.callback(server.close)
         server.start()
         return server
+
+
+def received(rabbitmq: RabbitMQ) -> dict[str, int]:
+    """The broker's connection -> octets that it has received on it, as its socket counts them."""
+    lines = rabbitmq.ctl("list_connections", "--no-table-headers", "pid", "recv_oct").splitlines()
+    rows = [line.split() for line in lines]
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
 
 
 def _rabbitmq() -> RabbitMQ:
