@@ -16,7 +16,7 @@ class LimitsError(Exception):
 class Limits(msgspec.Struct, frozen=True):
     """For one next hop and one sender process: connections, transactions over one connection, messages and recipients a second (0: no limit)."""
 
-    connections: int = 20
+    connections: int = 30
     transactions: int = 1000
     messages: int = 0
     recipients: int = 0

@@ -56,5 +56,5 @@ def test_what_cannot_be_understood_stops_the_start_with_its_name(text: str) -> N
 
 def test_a_rate_of_nothing_is_no_limit_and_settings_are_the_default() -> None:
     settings = load({"HORO_HOP_MESSAGES": "7", "HORO_HOP_LIMITS": "a messages=0"})
-    assert settings.limit_table.of("b") == Limits(connections=20, transactions=1000, messages=7)
+    assert settings.limit_table.of("b") == Limits(connections=30, transactions=1000, messages=7)
     assert settings.limit_table.of("a").messages == 0
