@@ -19,13 +19,19 @@ import psycopg
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from shared.database.engine import connected, guarded, patience, turn
+from shared import journal
+from shared.database.engine import connected, guarded, patience, turn, write
 from shared.database.tables import groups
 from shared.directory import Added, DirectoryError, DirectoryUnavailable, NewMember, NotFound, rules
 from shared.directory.rules import Prepared
 
 PAGE = 5000
 """Members that one statement stages."""
+GROWN = 10_000
+"""Members that an import brings from which on the database is made to look at the table."""
+ANALYZE_LIMIT = 30.0
+"""Seconds for that; it reads a sample."""
+
 BREATH = 500
 """Members that are checked before the event loop gets its turn."""
 LIMIT = 600.0
@@ -172,6 +178,19 @@ async def _stage(sql: AsyncConnection, key: str, pages: AsyncIterator[Sequence[N
     if not _is_sqlite(sql):
         await sql.execute(text("ANALYZE staged_members"))
     return staged
+
+
+async def note_statistics(engine: AsyncEngine) -> None:
+    """Have PostgreSQL look at a table that has grown by an import, as it would by itself a minute later: until then it plans for the table of before,
+    and walks a million members to find the hundred that are groups. That it cannot look now is no failure of the import.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    try:
+        async with write(engine, DirectoryUnavailable, limit=ANALYZE_LIMIT) as sql:
+            await sql.execute(text("ANALYZE members"))
+    except DirectoryUnavailable as error:
+        journal.unavailable("statistics of members", error.why)
 
 
 async def _insert(sql: AsyncConnection, number: int, rows: Sequence[Prepared]) -> int:

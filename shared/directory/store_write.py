@@ -15,7 +15,7 @@ from shared.database.engine import transact
 from shared.database.tables import changes, directory_state, domains, groups, members
 from shared.directory import Added, Conflict, DirectoryUnavailable, NewMember, NotFound, rules
 from shared.directory.rules import Prepared
-from shared.directory.store_import import import_members
+from shared.directory.store_import import GROWN, import_members, note_statistics
 from shared.directory.store_read import SqlReader
 from shared.directory.store_rows import (
     MEMBER_COLUMNS,
@@ -257,6 +257,8 @@ class SqlDirectory(SqlReader):
             added = await merge.run(change.touched)
             await finish(change)
         self._tell(change)
+        if added.added >= GROWN:
+            await note_statistics(self._engine)
         return added
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 from sqlalchemy import text
 
 from shared.database.engine import open_engine
-from shared.directory import NewMember
+from shared.directory import NewMember, store_import
 from shared.directory.open import open_registry
+from shared.directory.store_import import GROWN
 from shared.settings import Settings
 
 HUGE, SMALL = "huge@example.test", "small@example.test"
@@ -68,3 +70,41 @@ async def test_p7_a_small_group_s_members_are_found_without_walking_the_huge_one
     while (after := await _read_rows(url)) == before and time.monotonic() < deadline:
         pass  # the statistics of a connection are there a moment after its end
     assert 10 <= after - before < 200
+
+
+async def _pages(count: int) -> AsyncIterator[list[NewMember]]:
+    yield [NewMember(address=f"n{number}@example.net") for number in range(count)]
+
+
+async def _estimated(url: str) -> float:
+    """How many rows the planner takes the table to have; -1 where it was never looked at."""
+    engine = open_engine(url)
+    async with engine.begin() as connection:
+        found = await connection.scalar(text("SELECT reltuples FROM pg_class WHERE relname = 'members'"))
+    await engine.dispose()
+    return float(found or 0)
+
+
+async def test_after_a_large_import_the_planner_knows_the_table(postgres_url: str) -> None:
+    registry = await open_registry(Settings(database_url=postgres_url))
+    await registry.create_group(HUGE)
+    await registry.import_members(HUGE, _pages(GROWN))
+    await registry.close()
+    assert await _estimated(postgres_url) == GROWN
+
+
+async def test_an_import_stands_though_the_planner_cannot_look(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_import, "ANALYZE_LIMIT", 0.3)
+    registry = await open_registry(Settings(database_url=postgres_url))
+    await registry.create_group(HUGE)
+    engine = open_engine(postgres_url)
+    async with engine.begin() as connection:  # a vacuum under way, say, keeps ANALYZE waiting, and nobody else
+        await connection.execute(text("LOCK TABLE members IN SHARE UPDATE EXCLUSIVE MODE"))
+        assert (await registry.import_members(HUGE, _pages(GROWN))).added == GROWN
+    await engine.dispose()
+    group = await registry.group(HUGE)
+    await registry.close()
+    assert group is not None
+    assert group.members == GROWN
