@@ -136,7 +136,9 @@ def release_all(given: Sequence[tuple[Claim, str]]) -> Work:
 def record_all(given: Sequence[Recorded]) -> Work:
     """Record fates, in the order of their numbers; what is recorded already is recorded once."""
     rows = {
-        row[:3]: row for each in reversed(given) for row in attempt_rows(each.claim, each.group, each.fates, each.seq)
+        row[:3]: row
+        for each in reversed(given)
+        for row in reversed(attempt_rows(each.claim, each.group, each.fates, each.seq))
     }
     steps = [_RECORD.step([rows[name] for name in sorted(rows, key=str)])]
     if done := [(each.claim, each.owner) for each in given if each.owner]:
