@@ -232,9 +232,9 @@ def _known(heads: Sequence[Head], finals: Sequence[Final]) -> dict[str, Sums] | 
 
 
 def _settled(head: Head, final: Final) -> bool:
-    """Whether everybody who is queued has one final state. A failure that a later attempt had overtaken does not count, so then it is folded."""
-    overtaken = final.failed > 0 and final.late > final.early
-    return final.delivered + final.failed == head.queued and final.digest == head.digest and not overtaken
+    """Whether everybody who is queued has one final state, and nobody was ever put off: who was may be somebody that no share tells of, or have been
+    overtaken by a failure, so then the slice is folded."""
+    return final.delivered + final.failed == head.queued and final.digest == head.digest and not final.deferred
 
 
 def _add(sums: dict[str, Sums], more: Mapping[str, Sums]) -> None:
