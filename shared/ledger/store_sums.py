@@ -37,8 +37,7 @@ _HEADS = Bulk(
 _FINAL = Bulk(
     _ID,
     "SELECT r.post_id, group_key, {slice}, sum(delivered), sum(failed), sum(deferred), "
-    "sum(digest / 4294967296), sum(digest % 4294967296), "
-    "max(CASE WHEN deferred > 0 THEN attempts ELSE 0 END), min(CASE WHEN failed > 0 THEN attempts ELSE 32767 END) "
+    "sum(digest / 4294967296), sum(digest % 4294967296) "
     "FROM r JOIN attempts ON attempts.post_id = r.post_id LEFT JOIN posts ON posts.id = r.post_id GROUP BY 1, 2, 3",
     slice="CASE WHEN posts.id IS NULL OR posts.slices <= 1 THEN 0 WHEN cell >= posts.cells THEN posts.slices - 1 "
     "ELSE CAST(cell AS bigint) * posts.slices / posts.cells END",
@@ -70,7 +69,7 @@ class Head(NamedTuple):
 
 
 class Final(NamedTuple):
-    """The attempts of one group in one slice, added up. `late` is the highest attempt that deferred, `early` the lowest that failed."""
+    """The attempts of one group in one slice, added up."""
 
     group: str
     slice: int
@@ -78,8 +77,6 @@ class Final(NamedTuple):
     failed: int
     deferred: int
     digest: int
-    late: int
-    early: int
 
 
 class Plan(NamedTuple):
@@ -131,9 +128,9 @@ def books_of(ids: Sequence[str], told: Sequence[Rows]) -> dict[str, Book]:
         books[post_id].targets.append(group)
     for post_id, *head in told[2]:
         books[post_id].heads.append(Head(*head))
-    for post_id, group, number, delivered, failed, deferred, upper, lower, late, early in told[3]:
+    for post_id, group, number, delivered, failed, deferred, upper, lower in told[3]:
         digest = summed((int(upper) << 32, int(lower)))
-        final = Final(group, int(number), int(delivered), int(failed), int(deferred), digest, late, early)
+        final = Final(group, int(number), int(delivered), int(failed), int(deferred), digest)
         books[post_id].finals.append(final)
     return {post_id: _checked(book) for post_id, book in books.items()}
 
