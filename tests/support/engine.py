@@ -21,6 +21,7 @@ import docker
 import docker.errors
 import psutil
 import requests
+from docker.models.containers import Container
 
 from tests.support.install import can_install, locked, require, tell
 from tests.support.runner import CannotServe
@@ -72,7 +73,18 @@ def sweep(client: docker.DockerClient) -> None:
     for container in client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
         pid = int(container.labels[LABEL].partition("-")[0])
         if not psutil.pid_exists(pid) or _identity(psutil.Process(pid)) != container.labels[LABEL]:
-            container.remove(force=True, v=True)
+            _remove(container)
+
+
+def _remove(container: Container) -> None:
+    """Remove a container that another test process may be removing at the same moment."""
+    try:
+        container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        pass
+    except docker.errors.APIError as error:
+        if error.status_code != requests.codes.conflict:  # "removal of container ... is already in progress"
+            raise
 
 
 def _identity(process: psutil.Process) -> str:
