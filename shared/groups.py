@@ -17,6 +17,8 @@ SLOTS = 1 << 31
 WhoCanPost = Literal["anyone", "domain", "members", "owners"]
 Envelope = Literal["list", "alias"]
 BounceState = Literal["ok", "suspended"]
+Language = Literal["", "en", "bg"]
+NotifyOwners = Literal["failures", "posts", "daily", "none"]
 
 
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +30,11 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A group's settings, by the keys that `horo group set` takes; the defaults are DESIGN.md's. `max_size` is in octets, 0 for no own limit."""
+    """A group's settings, by the keys that `horo group set` takes; the defaults are DESIGN.md's. `max_size` is in octets, 0 for no own limit.
+
+    `language` is that of reports and notices, "" for HORO_LANGUAGE. `notify_owners` says what its owners are told by mail: of the failures of
+    a post, once; of every post, how it ended; the day's sums; or nothing. `announce_posts` makes a signal of every post.
+    """
 
     reply_to_group: bool = True
     expand_groups: bool = True
@@ -48,6 +54,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     envelope: Envelope = "list"
     thread_author: bool = True
     verp: bool = False
+    language: Language = ""
+    notify_owners: NotifyOwners = "failures"
+    announce_posts: bool = False
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True):

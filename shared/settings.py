@@ -157,6 +157,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         20
     )
     ledger_keep: Annotated[str, _text("How long finished posts stay in the ledger")] = "90d"
+    language: Annotated[str, _text("Language of reports and notices where a group names none: en or bg")] = "en"
+    bounce_days: Annotated[
+        int, _whole("Days on which a member's address must fail for good before the member is suspended", 1, 30)
+    ] = 3
+    reports_per_hour: Annotated[
+        int, _whole("Reports an hour to one address that is not ours; 0 for no limit", 0, 1_000_000)
+    ] = 100
+    channel_networks: Annotated[
+        str, _text("Private addresses or networks that channels may reach, comma separated; empty for none")
+    ] = ""
     log_level: Annotated[str, _text("debug, info, warning or error")] = "info"
     log_format: Annotated[str, _text("json, or console for people")] = "json"
 
@@ -232,6 +242,7 @@ _SCHEMES = {
 }
 _CHOICES = {
     "tls_out": ("none", "opportunistic", "required"),
+    "language": ("en", "bg"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("json", "console"),
 }
@@ -288,6 +299,7 @@ def _check(settings: Settings) -> None:
     for field in _DURATIONS:
         _attempt(field, _some_time if field in _NEVER_ZERO else seconds, getattr(settings, field))
     _attempt("trusted_relays", _networks, settings.trusted_relays)
+    _attempt("channel_networks", _networks, settings.channel_networks)
     _attempt("retry_schedule", lambda _: settings.retry_delays, settings.retry_schedule)
     for field in ("smtp_listen", "lmtp_listen", "console_listen", "health_listen"):
         if value := getattr(settings, field):

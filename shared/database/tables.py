@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
 
 metadata = MetaData(
     naming_convention={
@@ -95,4 +107,33 @@ Index(
     members.c.group_id,
     postgresql_where=members.c.group_key.is_not(None),
     sqlite_where=members.c.group_key.is_not(None),
+)
+
+channels = Table(
+    "channels",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("group_id", Serial, ForeignKey("groups.id"), nullable=False),
+    _text("member_key"),
+    _text("kind"),
+    _text("shown"),
+    Column("secret", LargeBinary, nullable=False),
+    Column("at", Float, nullable=False),
+    Index("ix_channels_group_id_member_key", "group_id", "member_key"),
+    sqlite_autoincrement=True,
+    comment="Where signals go beside the events. member_key: empty for the group's own; secret: the URL, encrypted; shown: without its secrets",
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", Octets, primary_key=True),
+    Column("digest", LargeBinary, nullable=False),
+    _text("name"),
+    _text("scopes"),
+    _text("domain"),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=True),
+    Column("used_at", Float, nullable=True),
+    comment="Tokens of the API. digest: of the secret, which is kept nowhere; scopes: JSON; domain: the only one it is good for, or empty",
 )

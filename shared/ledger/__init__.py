@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from shared.ledger.notes import Notes
 from shared.messages import BodyRef, Expanded, Fate, Reason, Refused, State, TargetKind
 from shared.replies import TROUBLE, TransientError
 
@@ -176,7 +177,7 @@ class ParkedRecord(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Ledger(Protocol):
+class Ledger(Notes, Protocol):
     """The port. All methods raise `LedgerUnavailable` when SQL does not answer in time; every method is idempotent."""
 
     # the expander's

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 
-from sqlalchemy import ColumnElement, Delete, Table, delete, func, literal_column, or_, select, tuple_
+from sqlalchemy import ColumnElement, Delete, Table, delete, exists, func, literal_column, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.database.engine import read, transact
@@ -26,6 +26,7 @@ from shared.ledger.tables import (
     attempts,
     claims,
     fingerprints,
+    notes,
     post_groups,
     posts,
     refusal_counts,
@@ -97,7 +98,8 @@ class Sweeper:
             return 0
 
         async def heads(connection: AsyncConnection) -> int:
-            await connection.execute(delete(post_groups).where(post_groups.c.post_id.in_(ids)))
+            for table in (notes, post_groups):
+                await connection.execute(delete(table).where(table.c.post_id.in_(ids)))
             return (await connection.execute(delete(posts).where(posts.c.id.in_(ids)))).rowcount
 
         gone = await transact(self._engine, LedgerUnavailable, heads)
@@ -179,6 +181,12 @@ class Sweeper:
             delete(claims).where(claims.c.until < clock - CLAIMS_KEPT),
             delete(refusals).where(or_(refusals.c.at < before, refusals.c.at <= last.scalar_subquery())),
             delete(refusal_counts).where(refusal_counts.c.day < day),
+            # of posts that are not in the ledger: those of others go with their post
+            delete(notes).where(
+                notes.c.post_id < new_id(before)[:10],
+                notes.c.at < before,
+                ~exists().where(posts.c.id == notes.c.post_id),
+            ),
         )
         for statement in old:
 

@@ -192,3 +192,56 @@ refusal_counts = Table(
     Column("refused", BigInteger(), nullable=False),
     comment="How many recipients of a group were refused on a day (UTC, ISO 8601)",
 )
+
+notes = Table(
+    "notes",
+    metadata,
+    _key("post_id", primary=True),
+    Column("mark", BigInteger(), primary_key=True, autoincrement=False, nullable=False),
+    _time("at"),
+    _text("kind"),
+    _key("group_key"),
+    _text("detail"),
+    comment="What happened to a post beside its copies: reports, bounces. mark: of what makes the note one; detail: JSON",
+)
+
+due = Table(
+    "due",
+    metadata,
+    _key("id", primary=True),
+    _time("at"),
+    _time("since"),
+    Column("tries", Integer(), nullable=False),
+    _key("post_id"),
+    _key("group_key"),
+    _text("kind"),
+    _text("detail"),
+    Index("ix_due_at", "at"),
+    comment="Reports that wait for something. at: when to look at it next; since: when it became due; detail: JSON",
+)
+
+bounces = Table(
+    "bounces",
+    metadata,
+    _key("group_key", primary=True),
+    _key("member_key", primary=True),
+    _key("day", primary=True),
+    _time("at"),
+    _key("post_id"),
+    _text("source"),
+    _text("status"),
+    _text("reply"),
+    Index("ix_bounces_at", "at"),
+    comment="Permanent failures of a member's address, one a day (UTC, ISO 8601) at most: what suspends a member",
+)
+
+probes = Table(
+    "probes",
+    metadata,
+    _key("token", primary=True),
+    _key("group_key"),
+    _key("member_key"),
+    _time("at"),
+    Index("ix_probes_group_key_member_key", "group_key", "member_key"),
+    comment="Messages that ask whether a member's address works, by the token of their bounce address",
+)

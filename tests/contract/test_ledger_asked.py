@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.identity import derive, new_id
+from shared.ledger.notes import Note
 from shared.ledger.store import SqlLedger
 from shared.messages import (
     BodyRef,
@@ -88,6 +89,35 @@ async def test_refusals_are_counted_once_and_the_last_are_kept(ledger: SqlLedger
     assert await ledger.refusals_by_day("other@example.test") == {"2026-09-22": 1}
     assert list(await ledger.refusals(GROUP, limit=2)) == [messages[-1], messages[-2]]
     assert len(await ledger.refusals(GROUP, limit=1000)) == 200
+
+
+async def test_notes_are_kept_once_told_in_order_and_go_with_their_post(ledger: SqlLedger) -> None:
+    now = time.time()
+    old, young = post(accepted_at=now - 40 * DAY), post()
+    for record in (old, young):
+        await ledger.open_post(record, [target()])
+        await ledger.file(share(record.id))
+        for number in (2, 1, 2):
+            await ledger.note(
+                Note(
+                    post_id=record.id,
+                    kind="report",
+                    group=GROUP,
+                    at=record.accepted_at + number,
+                    unique=f"r{number}",
+                    detail={"to": "ana@x.test\0"},
+                )
+            )
+    lost = Note(post_id=new_id(now - 40 * DAY), kind="bounce", group=GROUP, at=now - 40 * DAY, unique="u")
+    await ledger.note(lost)
+    assert [(note.kind, note.at - young.accepted_at) for note in await ledger.notes(young.id)] == [
+        ("report", 1.0),
+        ("report", 2.0),
+    ]
+    assert (await ledger.notes(young.id, limit=1))[0].detail["to"].startswith("ana@x.test")
+    assert len(await ledger.notes(old.id)) == 2
+    await ledger.sweep(posts_before=now - 30 * DAY)
+    assert [len(await ledger.notes(each)) for each in (old.id, lost.post_id, young.id)] == [0, 0, 2]
 
 
 # --- parked -----------------------------------------------------------------------------------------------------------
