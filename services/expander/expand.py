@@ -14,6 +14,9 @@ from shared.address import person_key
 from shared.groups import Member
 from shared.messages import Reason
 
+THREAD = "thread"
+"""Last step of the path of a thread's author who is no member: not a group, but the reason the address is there."""
+
 
 class Row(NamedTuple):
     """One membership of one person: in which target's expansion (`scope`, its number), by which path of groups, and the member's own state."""
@@ -69,7 +72,9 @@ def _chosen(rows: Sequence[Row]) -> Row:
 
 def _filtered(chosen: Row, rows: Sequence[Row], rules: Rules, facts: Facts) -> Reason | None:
     own_copies = any(row.member.own_copies for row in rows)
-    if rules.remove_author and not own_copies and person_key(chosen.member.key) in facts.authors:
+    # who is no member gets no copy of an answer of their own, whatever the group does with its authors
+    added = chosen.via[-1:] == (THREAD,)
+    if (rules.remove_author or added) and not own_copies and person_key(chosen.member.key) in facts.authors:
         return Reason.AUTHOR
     if rules.remove_to_cc and chosen.member.key in facts.to_cc:
         return Reason.TO_CC

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
-from services.expander.expand import Facts
+from services.expander.expand import THREAD
 from services.expander.graph import Aim
 from services.expander.judging import Added, Source
 from shared.address import key, person_key, split_role
 from shared.directory import Directory
 from shared.groups import Member, cell, slot
 
-THREAD = "thread"
-"""Last step of the path of a thread's author who is no member: not a group, but the reason the address is there."""
+_ALONE = re.compile(r"(?:^|[-_.])(?:no|donot|do[-_.]not|dont)[-_.]?reply(?:$|[-_.])|^(?:mailer-daemon|bounces?)$")
+"""Local parts, tags taken off, under which nobody reads: an answer would come back, or be answered by a machine."""
 
 
 async def read(directory: Directory, aims: Sequence[Aim], *, cells: int, low: int, high: int) -> list[Source]:
@@ -28,9 +29,11 @@ async def read(directory: Directory, aims: Sequence[Aim], *, cells: int, low: in
 
 
 async def are_people(directory: Directory, authors: Mapping[str, str]) -> dict[str, str]:
-    """Those authors of threads, by group, who are people: an address of a group of ours, or of its owners, is none."""
+    """Those authors of threads, by group, who are people: an address of a group of ours, or of its owners, is none, nor is `noreply@`."""
     people = {}
     for group, address in authors.items():
+        if _ALONE.search(person_key(key(address)).rpartition("@")[0]):
+            continue
         role, holder, _ = split_role(key(address))
         ours = await directory.group(holder) if role != "postmaster" else await directory.domain(holder)
         if ours is None:
@@ -38,17 +41,17 @@ async def are_people(directory: Directory, authors: Mapping[str, str]) -> dict[s
     return people
 
 
-def thread_authors(
-    aims: Sequence[Aim], authors: Mapping[str, str], facts: Facts, *, cells: int, low: int, high: int
-) -> list[Added]:
-    """The person who started the thread, where the group wants that: not to an answer of their own. A member already is not added."""
+def thread_authors(aims: Sequence[Aim], authors: Mapping[str, str], *, cells: int, low: int, high: int) -> list[Added]:
+    """The person who started the thread, where the group wants that; the slice of their slot alone adds them, so a large fan-out does once.
+
+    Who is a member already is not added, and the filters are the members' (`judge`): every reason to leave them out stands in the trace.
+    """
     found = []
     for position, aim in enumerate(aims) if authors else ():
         address = authors.get(aim.group.address, "")
         who = key(address)
         if not address or not aim.group.settings.thread_author or not low <= (place := slot(who)) < high:
             continue
-        if person_key(who) not in facts.authors:
-            member = Member(address=address, key=who)
-            found.append(Added(cell(place, cells), position, (aim.group.address, THREAD), member))
+        member = Member(address=address, key=who)
+        found.append(Added(cell(place, cells), position, (aim.group.address, THREAD), member))
     return found

@@ -103,7 +103,7 @@ class ShareOut:
         # in a post made inside nobody is added: who started the thread has a copy of the post from outside
         if share.post.parent is None and share.thread_authors:
             authors = await are_people(self._directory, share.thread_authors)
-            added = thread_authors(share.aims, authors, facts, cells=cells, low=low, high=high)
+            added = thread_authors(share.aims, authors, cells=cells, low=low, high=high)
         judged = judge_all(sources, added, share.aims, facts)
         if cells != share.plan.cells:
             judged = [of_aim._replace(copies=by_cell(of_aim.copies, share.plan.cells)) for of_aim in judged]

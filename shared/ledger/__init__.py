@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from shared.ledger.due import Dues
 from shared.ledger.notes import Notes
 from shared.messages import BodyRef, Expanded, Fate, Reason, Refused, State, TargetKind
 from shared.replies import TROUBLE, TransientError
@@ -54,7 +55,7 @@ class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One target of a post. `fingerprint` says what the post is (sender, group, digest): None where it is never taken for a repetition.
 
     `token` is what its bounce address carries; `references` are the Message-IDs that the post answers, nearest last; `report` is
-    what the group's `report_delivery` said when the post was expanded.
+    what the group's `report_delivery` said when the post was expanded. `automatic`: no human wrote it, so a thread that it starts has no author.
     """
 
     group: str
@@ -68,6 +69,7 @@ class TargetRecord(msgspec.Struct, frozen=True, kw_only=True):
     report: bool = False
     envelope: Literal["list", "alias"] = "list"
     owners: tuple[str, ...] = ()
+    automatic: bool = False
 
 
 class Verdict(StrEnum):
@@ -177,7 +179,7 @@ class ParkedRecord(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Ledger(Notes, Protocol):
+class Ledger(Dues, Notes, Protocol):
     """The port. All methods raise `LedgerUnavailable` when SQL does not answer in time; every method is idempotent."""
 
     # the expander's

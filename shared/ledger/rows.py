@@ -102,6 +102,7 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     report: bool = False
     envelope: Literal["list", "alias"] = "list"
     owners: tuple[str, ...] = ()
+    automatic: bool = False
 
 
 POST_COLUMNS = {
@@ -190,6 +191,7 @@ def target_row(post: PostRecord, position: int, target: TargetRecord, verdict: s
         report=target.report,
         envelope=target.envelope,
         owners=tuple(clean(owner) for owner in target.owners),
+        automatic=target.automatic,
     )
     text = msgspec.json.encode(detail).decode()
     return (bounded(post.id), bounded(target.group), position, verdict, bounded(target.token), thread_author, text)

@@ -1,13 +1,14 @@
 """Opening posts, many at once: what was recorded first wins, a message that comes twice is found out, and a reply finds who started its thread.
 
 Makes statements for one transaction, which is repeated when it fails. What an attacker controls: Message-IDs and references. A post that takes
-another's Message-ID is never the thread's beginning, for the first post of the group with that Message-ID is.
+another's Message-ID is never the thread's beginning, for the first post of the group with that Message-ID is; and a Message-ID means nothing to a
+group that had no such post.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,8 +38,19 @@ FINGERPRINTS_KEPT = 7 * 86400.0
 """Seconds that a post is known by what it is (P3)."""
 
 Opening = tuple[PostRecord, Sequence[TargetRecord]]
+NOBODY = "<>"
+"""Stored as the author of a thread that no human began: no address, so nobody is written to, and every answer in the thread keeps it."""
+
 _Name = tuple[str, str]  # (post, group)
 _Starter = tuple[str, str]  # (Message-ID, group)
+
+
+class Started(NamedTuple):
+    """A post of a thread: whom it was found to lead back to when it was opened ("" where it began the thread), and who wrote it."""
+
+    led: str
+    author: str
+
 
 _POSTS = Bulk(
     POST_COLUMNS, "INSERT INTO posts ({columns}) SELECT {columns} FROM r WHERE true ON CONFLICT (id) DO NOTHING"
@@ -86,9 +98,9 @@ def starters_step(asked: Sequence[Opening]) -> Step | None:
     return _STARTERS.step(sorted(wanted)) if wanted else None
 
 
-def starters_of(rows: Rows) -> dict[_Starter, str]:
-    """For each (Message-ID, group): the author that the first such post of the group leads back to."""
-    return {(message, group): thread_author or clean(author) for message, group, thread_author, author in rows}
+def starters_of(rows: Rows) -> dict[_Starter, Started]:
+    """For each (Message-ID, group): what the first such post of the group says of its thread."""
+    return {(message, group): Started(led, clean(author)) for message, group, led, author in rows}
 
 
 def _answered(target: TargetRecord) -> list[str]:
@@ -96,15 +108,23 @@ def _answered(target: TargetRecord) -> list[str]:
     return [name for name in map(message_key, reversed(nearest(target.references))) if name]
 
 
-def _thread_author(target: TargetRecord, starters: Mapping[_Starter, str]) -> str:
-    if not starters or not target.references:
-        return ""
-    group = bounded(target.group)
-    return next((starters[name, group] for name in _answered(target) if starters.get((name, group))), "")
+def _thread_author(target: TargetRecord, starters: Mapping[_Starter, Started]) -> str:
+    """Whom the nearest post that answers something leads to; else who wrote the farthest that is known, for it began the thread.
+
+    Not who wrote the nearest: an answer may be opened before what it answers, and a later one names both.
+    """
+    if starters and target.references:
+        group = bounded(target.group)
+        known = [starters[name, group] for name in _answered(target) if (name, group) in starters]
+        if found := next((post.led for post in known if post.led), ""):
+            return found
+        if found := next((post.author for post in reversed(known) if post.author), ""):
+            return found
+    return NOBODY if target.automatic else ""
 
 
 # --- opening ---------------------------------------------------------------------------------------------------------
-def open_all(asked: Sequence[Opening], starters: Mapping[_Starter, str]) -> Work:
+def open_all(asked: Sequence[Opening], starters: Mapping[_Starter, Started]) -> Work:
     """Open posts; what shares a post or a fingerprint is opened one after the other."""
     names = [
         {post.id, *(target.fingerprint for target in targets if target.fingerprint is not None)}
@@ -123,7 +143,7 @@ def open_all(asked: Sequence[Opening], starters: Mapping[_Starter, str]) -> Work
     return Work([step for work in works for step in work.steps], answers)
 
 
-def _open_wave(asked: Sequence[Opening], starters: Mapping[_Starter, str]) -> Work:
+def _open_wave(asked: Sequence[Opening], starters: Mapping[_Starter, Started]) -> Work:
     rows: dict[_Name, SqlRow] = {}
     prints: dict[str, SqlRow] = {}
     for post, targets in asked:
@@ -160,7 +180,7 @@ def _opened(
             verdicts[target.group] = Verdict.REPETITION
         else:
             verdicts[target.group] = Verdict.NEW if name in fresh else Verdict.AGAIN
-        if author:
+        if author and author != NOBODY:
             authors[target.group] = str(author)
     plan: Any = recorded[bounded(post.id), bounded(targets[0].group) if targets else ""][2:]
     cells, slices, graph, *body = plan

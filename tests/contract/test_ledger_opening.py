@@ -117,6 +117,7 @@ async def test_everything_of_a_post_and_its_targets_comes_back(ledger: SqlLedger
         report=True,
         envelope="alias",
         owners=("o@example.test",),
+        automatic=True,
     )
     two = target("office-owner@example.test", kind=TargetKind.OWNER)
     await ledger.open_post(record, [one, two])
@@ -138,26 +139,3 @@ async def test_a_group_written_to_twice_is_one_target(ledger: SqlLedger) -> None
     summary = await ledger.post(record.id)
     assert summary is not None
     assert len(summary.targets) == 1
-
-
-async def test_a_thread_leads_back_to_who_started_it(ledger: SqlLedger) -> None:
-    root = post(author="guest@elsewhere.test", message_id="<root@x>")
-    reply = post(author="boris@example.test", message_id="<reply@x>")
-    third = post(author="vera@example.test", message_id="<third@x>")
-    assert (await ledger.open_post(root, [target()])).thread_authors == {}
-    answered = await ledger.open_post(
-        reply, [target(references=("<root@x>",)), target("b@example.test", references=("<root@x>",))]
-    )
-    assert answered.thread_authors == {GROUP: "guest@elsewhere.test"}  # the other group never had that post
-    opened = await ledger.open_post(third, [target(references=("<unknown@x>", " <reply@x> "))])
-    assert opened.thread_authors == {GROUP: "guest@elsewhere.test"}
-    again = await ledger.open_post(third, [target()])  # what was found at first holds for every slice
-    assert again.thread_authors == {GROUP: "guest@elsewhere.test"}
-
-
-async def test_a_stolen_message_id_starts_no_thread(ledger: SqlLedger) -> None:
-    now = time.time()
-    await ledger.open_post(post(author="guest@x", message_id="<m@x>", accepted_at=now - 60), [target()])
-    await ledger.open_post(post(author="thief@x", message_id="<m@x>", accepted_at=now - 30), [target()])
-    opened = await ledger.open_post(post(message_id="<r@x>"), [target(references=("<m@x>",))])
-    assert opened.thread_authors == {GROUP: "guest@x"}

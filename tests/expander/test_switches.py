@@ -223,13 +223,6 @@ async def test_a_reply_reaches_the_author_of_the_thread(
     assert [who for who in answer.people if who != "boris@x.test"] == got
 
 
-async def test_no_copy_of_the_authors_own_answer(world: World) -> None:
-    world.directory.add(OFFICE, "boris@x.test")
-    await world.run(post(OFFICE, head=head("customer@x.test", message_id="<t@x>")))
-    own = await world.run(post(OFFICE, head=head("customer@x.test", "References: <t@x>")))
-    assert own.people == ["boris@x.test"]
-
-
 async def test_the_author_of_a_thread_is_no_group(world: World) -> None:
     """A From: that names a group must not make every answer a post to that group."""
     world.directory.add(BOARD, "vera@x.test", who_can_post="members")
