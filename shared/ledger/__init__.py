@@ -179,7 +179,7 @@ class ParkedRecord(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Ledger(Dues, Notes, Protocol):
+class Ledger(Bounces, Dues, Notes, Protocol):
     """The port. All methods raise `LedgerUnavailable` when SQL does not answer in time; every method is idempotent."""
 
     # the expander's

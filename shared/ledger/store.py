@@ -40,6 +40,7 @@ from shared.ledger.batch import Batcher, Entry
 from shared.ledger.rows import bounded
 from shared.ledger.store_bulk import CLOCK
 from shared.ledger.store_notes import StoredNotes
+from shared.ledger.store_due import StoredDue
 from shared.ledger.store_sweep import Sweeper, needs_body
 from shared.ledger.store_write import Filed, Recorded, Work
 from shared.ledger.tables import claims, post_groups, refusal_counts, refusals
@@ -62,7 +63,7 @@ _KINDS: dict[str, _Kind] = {  # in the order in which they are done: who takes s
 }
 
 
-class SqlLedger(StoredNotes):
+class SqlLedger(StoredBounces, StoredDue, StoredNotes):
     """The ledger in one database. `owned`: the engine is disposed of by `close`."""
 
     def __init__(self, engine: AsyncEngine, *, owned: bool = False) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from shared.database.engine import read, transact
 from shared.identity import new_id
 from shared.ledger import LedgerUnavailable
+from shared.ledger.due import NEVER
 from shared.ledger.fold import Sheet, fold
 from shared.ledger.rows import FINAL, bounded
 from shared.ledger.sheets import hashes, share_keys
@@ -25,6 +26,7 @@ from shared.ledger.store_sums import Run
 from shared.ledger.tables import (
     attempts,
     claims,
+    due,
     fingerprints,
     notes,
     post_groups,
@@ -181,6 +183,7 @@ class Sweeper:
             delete(claims).where(claims.c.until < clock - CLAIMS_KEPT),
             delete(refusals).where(or_(refusals.c.at < before, refusals.c.at <= last.scalar_subquery())),
             delete(refusal_counts).where(refusal_counts.c.day < day),
+            delete(due).where(due.c.at >= NEVER, due.c.since < before),
             # of posts that are not in the ledger: those of others go with their post
             delete(notes).where(
                 notes.c.post_id < new_id(before)[:10],

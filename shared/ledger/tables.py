@@ -212,6 +212,7 @@ due = Table(
     _time("at"),
     _time("since"),
     Column("tries", Integer(), nullable=False),
+    Column("puts", Integer(), nullable=False),
     _key("post_id"),
     _key("group_key"),
     _text("kind"),

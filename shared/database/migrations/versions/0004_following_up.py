@@ -57,6 +57,7 @@ def _make_due() -> None:
         _column("at", sa.Double()),
         _column("since", sa.Double()),
         _column("tries", sa.Integer()),
+        _column("puts", sa.Integer()),
         _column("post_id", _octets()),
         _column("group_key", _octets()),
         _column("kind", sa.Text()),
