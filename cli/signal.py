@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import getpass
-import time
 
 from cli import access
 from cli.output import CommandError, Exit, Json, print_json, say
-from shared.address import key
-from shared.bus import Outgoing
-from shared.identity import new_id
-from shared.messages import Signal, encode
-from shared.topology import Queue
+from shared import signals
 
 
 async def signal(
-    group: str, text: str, /, *, title: str = "", link: str = "", origin: str = "", json: Json = False
+    group: str,
+    text: str,
+    /,
+    *,
+    title: str = "",
+    link: str = "",
+    origin: str = "",
+    id_: str = "",
+    json: Json = False,
 ) -> None:
-    """Send a signal to a group: a `signal.delivered` event for each member, or one `signal.suppressed` where the group refuses signals.
+    """Send a signal to a group: a `signal.delivered` event for each member and a message to each channel, or one `signal.suppressed` where the
+    group refuses signals. `horo trace ID` tells what became of it.
 
     Parameters
     ----------
@@ -31,27 +35,27 @@ async def signal(
         A link to more.
     origin
         Who or what sends it; empty for the user of this shell.
+    id_
+        An id of your own: repeated with the same id and origin, it is one signal.
     """
-    if len(text) > 10_000:
-        raise CommandError("a signal's text has at most 10,000 characters", Exit.USAGE)
-    message = Signal(
-        id=new_id(),
-        group=key(group),
-        text=text,
-        title=title,
-        link=link,
-        origin=origin or f"cli:{getpass.getuser()}",
-        sent_at=time.time(),
-    )
+    try:
+        asked = signals.request(group=group, text=text, title=title, link=link, origin=origin, id=id_)
+        made = signals.signal_of(asked, origin=_user())
+    except signals.SignalError as error:
+        raise CommandError(str(error), Exit.USAGE) from error
     async with access.parts() as parts:
-        found = await parts.directory.group(message.group)
+        found = await parts.directory.group(made.group)
         if found is None:
             raise CommandError(f"no group {group}; `horo group list` lists them", Exit.NOT_FOUND)
-        await parts.bus.publish(Outgoing(queue=Queue.SIGNALS, payload=encode(message)))
+        sent = await signals.accept(parts.bus, asked, origin=_user())
     refused = found.settings.disable_signals
     if json:
-        print_json({"signal": message.id, "group": message.group, "refused": refused})
+        print_json({"signal": sent.id, "group": sent.group, "refused": refused})
     elif refused:
-        say(f"signal {message.id}: {message.group} refuses signals; a signal.suppressed event says so", "yellow")
+        say(f"signal {sent.id}: {sent.group} refuses signals; a signal.suppressed event says so", "yellow")
     else:
-        say(f"signal {message.id} is on its way to {message.group}", "green")
+        say(f"signal {sent.id} is on its way to {sent.group}; `horo trace {sent.id}` tells what becomes of it", "green")
+
+
+def _user() -> str:
+    return f"cli:{getpass.getuser()}"

@@ -19,6 +19,8 @@ REASONS = {
     Reason.PAUSED: "left out: delivery is paused",
     Reason.SUSPENDED: "left out: suspended after bounces",
     Reason.SUBGROUP_DISABLED: "left out: the group is disabled",
+    Reason.SIGNALS_DISABLED: "left out: the group takes no signals",
+    Reason.NOT_NESTED: "left out: the group lets no group of another domain reach into it",
     Reason.CYCLE: "left out: the message has been through this group",
     Reason.LOOP: "left out: its own copy came back",
     Reason.REPETITION: "left out: the same message came before",

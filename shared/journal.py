@@ -41,6 +41,13 @@ _DELIVER = Histogram(
     "From acceptance to the delivery of the copies of one transaction",
     buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600),
 )
+_REQUESTS = Counter("horo_requests_total", "Requests to the console, by route and status", ["route", "status"])
+_ANSWER = Histogram(
+    "horo_request_seconds",
+    "From a request to the console to the end of its answer",
+    ["route"],
+    buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30),
+)
 _UNWRITTEN = Counter("horo_log_lines_lost_total", "Lines of the log that could not be written")
 _HOP_CONNECTIONS = Gauge("horo_hop_connections", "Open connections to next hops")
 _HOPS_DOWN = Gauge("horo_hops_down", "Next hops that cannot be reached")
@@ -178,6 +185,11 @@ def handed_on(post_id: str, *, group: str, subgroup: str, child: str) -> None:
     _event("handed_on", post=post_id, group=group, subgroup=subgroup, child=child)
 
 
+def signalled(signal_id: str, *, group: str, reached: int, origin: str, took: float) -> None:
+    """All of a signal is durable on the bus: how many people and channels it reaches; `took` seconds since it was sent."""
+    _event("signalled", post=signal_id, group=group, reached=reached, origin=origin, took=round(took, 4))
+
+
 # --- sender ----------------------------------------------------------------------------------------------------------
 def fate(
     post_id: str,
@@ -262,6 +274,14 @@ def swept(what: str, count: int) -> None:
     """Old things were dropped: posts of the ledger, orphaned bodies."""
     if count:
         _event("swept", what=what, count=count)
+
+
+# --- console ---------------------------------------------------------------------------------------------------------
+def requested(route: str, *, path: str, status: int, token: str, ip: str, took: float) -> None:
+    """A request was answered with `status` (0: the client went away, or got half an answer); `route` is one of ours, or "other"."""
+    _REQUESTS.labels(route, str(status)).inc()
+    _ANSWER.labels(route).observe(took)
+    _event("requested", route=route, path=path, status=status, token=token, ip=ip, took=round(took, 4))
 
 
 # --- everybody -------------------------------------------------------------------------------------------------------

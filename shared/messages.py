@@ -61,6 +61,7 @@ class TargetKind(StrEnum):
     OWNER = "owner"  # office-owner@: reaches the owners
     BOUNCES = "bounces"  # office-bounces@, with or without +TOKEN
     POSTMASTER = "postmaster"  # postmaster@ of a domain of ours
+    SIGNAL = "signal"  # no recipient at all: what the ledger says of a signal's group
 
 
 class Target(Message, frozen=True):
@@ -126,7 +127,10 @@ class Slice(Message, frozen=True, tag="slice.v1"):
 
 
 class Signal(Message, frozen=True, tag="signal.v1"):
-    """A real-time request (chat, notification) addressed to a group. `origin` names the system or person who sent it."""
+    """A real-time request (chat, notification) addressed to a group. `origin` names the system or person who sent it.
+
+    `once` is the id that the origin itself gave it, empty for none: of two signals of a group and an origin with one such id the first counts.
+    """
 
     id: str
     group: str
@@ -135,6 +139,7 @@ class Signal(Message, frozen=True, tag="signal.v1"):
     sent_at: float
     title: str = ""
     link: str = ""
+    once: str = ""
 
 
 # --- expander -> sender ----------------------------------------------------------------------------------------------
@@ -188,6 +193,19 @@ class Delivery(Message, frozen=True, tag="delivery.v1"):
     unknowns: int = 0
 
 
+class Notification(Message, frozen=True, tag="notification.v1"):
+    """A signal for one channel, by its number in the directory: where it leads to is a secret, and no message of the bus holds one.
+
+    `label` is the channel's name in the ledger, `cell` the cell of the signal's plan that the label falls into. `attempt` counts from 0.
+    """
+
+    signal: Signal
+    channel: int
+    label: str
+    cell: int
+    attempt: int = 0
+
+
 # --- anyone -> reporter ----------------------------------------------------------------------------------------------
 class State(StrEnum):
     """The fate of one recipient (RFC 3464 2.3.3 words where it has one)."""
@@ -207,6 +225,8 @@ class Reason(StrEnum):
     PAUSED = "paused"
     SUSPENDED = "suspended"
     SUBGROUP_DISABLED = "subgroup_disabled"
+    SIGNALS_DISABLED = "signals_disabled"  # a sub-group that takes no signals
+    NOT_NESTED = "not_nested"  # a group of another domain that does not let this one reach into it
     CYCLE = "cycle"  # a group that this expansion has been through already
     LOOP = "loop"  # a copy that came back, by our own mark
     REPETITION = "repetition"  # the same message again: the client lost our 250
@@ -309,17 +329,49 @@ class Refused(Message, frozen=True, tag="refused.v1"):
     at: float
 
 
+class Comeback(Message, frozen=True, gc=False):
+    """What a bounce says of one member. `action` is RFC 3464's word ("failed", "delayed", "relayed", ...), or "auto_reply" for an automatic answer,
+    where `address` may be empty. `status` is the enhanced status or empty, `text` the diagnosis.
+
+    `sure`: it came to the member's own bounce address, which nobody else knows; else it is hearsay, for every member knows the shared one.
+    """
+
+    address: str
+    action: str
+    status: str = ""
+    text: str = ""
+    sure: bool = False
+
+
+class Bounced(Message, frozen=True, tag="bounced.v1"):
+    """Mail to the bounce address of a post's copies was recognised. `id` is its own, `group` the one whose copies they are; `probe` is the token
+    of the bounce address where that was a probe's, and then there is no post."""
+
+    id: str
+    post_id: str
+    group: str
+    recipients: tuple[Comeback, ...]
+    at: float
+    probe: str = ""
+
+
 class SignalExpanded(Message, frozen=True, tag="signal-expanded.v1"):
-    """A signal resolved into people, or refused: `members` empty and `suppressed` the reason, `spared` the number of members spared."""
+    """A share of a signal's fan-out, or word that it was refused: `suppressed` is the reason then, `spared` the number of members spared.
+
+    `share` is what the ledger is told: in it `queued` are the people, each of whom gets an event. `channels` are the labels of the channels
+    that were notified, by the path of groups that led to them. `members` is what the version before `share` told of people.
+    """
 
     signal: Signal
     members: tuple[str, ...] = ()
     suppressed: str | None = None
     spared: int = 0
+    share: Expanded | None = None
+    channels: tuple[Queued, ...] = ()
 
 
-Outcome = Expanded | Attempted | Refused | SignalExpanded
-Wire = Post | Slice | Signal | Delivery | Expanded | Attempted | Refused | SignalExpanded
+Outcome = Expanded | Attempted | Refused | Bounced | SignalExpanded
+Wire = Post | Slice | Signal | Delivery | Notification | Expanded | Attempted | Refused | SignalExpanded | Bounced
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Wire] = msgspec.msgpack.Decoder(Wire)

@@ -15,8 +15,10 @@ class Queue(StrEnum):
     POSTS = "posts"  # Post, ingress -> expander
     SLICES = "slices"  # Slice, expander -> all expanders
     SIGNALS = "signals"  # Signal -> expander
+    SIGNALS_IN = "signals.in"  # JSON of other systems, through the exchange `signals` -> expander
     DELIVERIES_EXPRESS = "deliveries.express"  # Delivery, expander -> sender
     DELIVERIES_BULK = "deliveries.bulk"
+    NOTIFICATIONS = "notifications"  # Notification, expander -> sender
     OUTCOMES = "outcomes"  # Outcome, anyone -> reporter
     PARKED = "parked"  # whatever could not be processed, for a person; the reporter files it in the ledger
 
@@ -24,7 +26,7 @@ class Queue(StrEnum):
 WORK_QUEUES: tuple[Queue, ...] = tuple(queue for queue in Queue if queue is not Queue.PARKED)
 
 PREFIX = "horo."
-"""Prefix of every queue and exchange on the broker but `events`, whose name is public."""
+"""Prefix of every queue and exchange on the broker but `events` and `signals`, whose names are public."""
 
 WORK_EXCHANGE = PREFIX + "work"
 """Direct exchange; the routing key is the queue's value."""
@@ -34,6 +36,9 @@ PARKED_EXCHANGE = PREFIX + "parked"
 
 EVENTS_EXCHANGE = "events"
 """Topic exchange for other systems (DESIGN.md, public interface)."""
+
+SIGNALS_EXCHANGE = "signals"
+"""Fanout exchange to which other systems publish signals as JSON, with any routing key (docs/design/0015-signals.md)."""
 
 DELAYS: tuple[int, ...] = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 28800)
 """Delay steps in seconds; each is a queue PREFIX + "delay." + seconds whose messages are dead-lettered back to their work queue."""

@@ -25,6 +25,7 @@ CONSUME_AGAIN: tuple[float, ...] = (0.2, 1, 5)
 """Seconds before the queue is consumed again when its consumer failed; the last repeats."""
 
 Handler = Callable[[Wire, Incoming], Awaitable[None]]
+Decoder = Callable[[bytes], Wire]
 
 
 def retry_delay(tries: int) -> float:
@@ -35,7 +36,18 @@ def retry_delay(tries: int) -> float:
 class Worker:
     """Works one queue with `concurrency` tasks until `stop`, which lets work in hand finish and gives the rest back."""
 
-    def __init__(self, bus: Bus, queue: Queue, handle: Handler, *, concurrency: int, max_tries: int) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        queue: Queue,
+        handle: Handler,
+        *,
+        concurrency: int,
+        max_tries: int,
+        read: Decoder = decode,
+    ) -> None:
+        """`read` makes a message of a payload; it raises `Undecodable`."""
+        self._read = read
         self._bus = bus
         self._queue = queue
         self._handle = handle
@@ -119,7 +131,7 @@ class Worker:
     async def _worked(self, incoming: Incoming) -> None:
         try:
             with no_cancellation_of_others():
-                await self._handle(decode(incoming.payload), incoming)
+                await self._handle(self._read(incoming.payload), incoming)
         except Undecodable as error:
             await self._end(incoming, reason=f"undecodable: {error}")
         except PermanentError as error:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from services.expander.announce import announce
 from services.expander.batches import Batch, Hops, by_cell, cut, deliveries
 from services.expander.envelope import envelope
 from services.expander.expand import Facts
@@ -93,6 +94,7 @@ class ShareOut:
         for aim, of_aim, cut_of_aim in zip(share.aims, judged, batches, strict=True):
             if share.index == 0:
                 await self._hand_on(share, aim)
+                await announce(self._bus, self._directory, share.post, aim)
             await self._tell(share, aim, of_aim, len(cut_of_aim))
 
     async def _judge(self, share: Share) -> list[Judged]:

@@ -44,6 +44,7 @@ from shared.messages import (
 )
 from shared.replies import PermanentError, Reply
 from shared.settings import Settings
+from shared.signals import decode_request
 from shared.topology import Queue
 from shared.worker import Worker
 
@@ -51,7 +52,7 @@ Groups = Mapping[str, Group | None]
 
 
 class Expander:
-    """Works the queues `posts`, `slices` and `signals`. `secret` is the effective one, `hostname` this host's name in headers."""
+    """Works the queues `posts`, `slices`, `signals` and `signals.in`. `secret` is the effective one, `hostname` this host's name in headers."""
 
     def __init__(
         self,
@@ -76,13 +77,14 @@ class Expander:
         self._forwarder = Forwarder(
             settings, bus=bus, directory=directory, ledger=ledger, secret=secret, hostname=hostname
         )
-        signals = SignalStory(bus=bus, directory=directory)
+        signals = SignalStory(bus=bus, directory=directory, ledger=ledger)
         count, tries = settings.workers, settings.max_tries
         self._workers = [
             Worker(bus, Queue.POSTS, self._handle, concurrency=count, max_tries=tries),
             # two at a time: a slice is thousands of members in memory (P10)
             Worker(bus, Queue.SLICES, self._handle, concurrency=2, max_tries=tries),
             Worker(bus, Queue.SIGNALS, signals.handle, concurrency=2, max_tries=tries),
+            Worker(bus, Queue.SIGNALS_IN, signals.take_in, concurrency=2, max_tries=tries, read=decode_request),
         ]
 
     async def run(self) -> None:

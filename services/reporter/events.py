@@ -117,9 +117,9 @@ class SignalSuppressed(Event, frozen=True, kw_only=True, tag="signal.suppressed"
 
     signal: Annotated[str, Meta(description="The signal's id")]
     group: Annotated[str, Meta(description="The group's address")]
-    reason: Annotated[str, Meta(description='Why: "disabled", "unknown_group" or "no_members"')]
+    reason: Annotated[str, Meta(description='Why: "disabled", "unknown_group", "no_members" or "repetition"')]
     origin: Annotated[str, Meta(description="The system or person that sent the signal")]
-    spared: Annotated[int, Meta(description="How many members did not get it")]
+    spared: Annotated[int, Meta(description="How many members did not get it", ge=0)]
 
 
 ALL: tuple[type[Event], ...] = (

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from services.reporter import decide, dsn, events, notices
+from services.reporter import decide, dsn, events, notices, signals
 from services.reporter.decide import Action, Tell
 from services.reporter.parked import Filer
 from services.reporter.post_office import PostOffice
@@ -222,10 +222,7 @@ class Reporter:
 
     async def _signal(self, message: SignalExpanded) -> None:
         """One `signal.delivered` a member, or one `signal.suppressed` for all of them."""
-        if message.suppressed is not None:
-            await self._emit(events.signal_suppressed(message, message.suppressed))
-            return
-        await self._emit(*(events.signal_delivered(message, member) for member in message.members))
+        await signals.tell(message, ledger=self._ledger, emit=self._emit)
 
     # --- telling -----------------------------------------------------------------------------------------------------
     async def _report(

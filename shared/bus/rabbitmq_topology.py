@@ -23,6 +23,7 @@ from shared.topology import (
     MAX_LENGTH,
     PARKED_EXCHANGE,
     PREFIX,
+    SIGNALS_EXCHANGE,
     WORK_EXCHANGE,
     WORK_QUEUES,
     Queue,
@@ -73,7 +74,7 @@ def queue_arguments() -> dict[str, dict[str, Any]]:
 
 def exchange_types() -> dict[str, ExchangeType]:
     """The type of every exchange, by its name."""
-    fanouts = [PARKED_EXCHANGE, *(delay_name(step) for step in DELAYS)]
+    fanouts = [PARKED_EXCHANGE, SIGNALS_EXCHANGE, *(delay_name(step) for step in DELAYS)]
     return {
         WORK_EXCHANGE: ExchangeType.DIRECT,
         EVENTS_EXCHANGE: ExchangeType.TOPIC,
@@ -86,6 +87,7 @@ def bindings() -> list[tuple[str, str, str]]:
     return [
         (PARKED_EXCHANGE, queue_name(Queue.PARKED), ""),
         *((WORK_EXCHANGE, queue_name(queue), queue.value) for queue in Queue),
+        (SIGNALS_EXCHANGE, queue_name(Queue.SIGNALS_IN), ""),
         *((delay_name(step), delay_name(step), "") for step in DELAYS),
         (WORK_EXCHANGE, CANARY, CANARY_KEY),
     ]

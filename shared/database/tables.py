@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 metadata = MetaData(
@@ -115,13 +116,17 @@ channels = Table(
     Column("id", Serial, primary_key=True),
     Column("group_id", Serial, ForeignKey("groups.id"), nullable=False),
     _text("member_key"),
+    _text("label"),
+    Column("slot", Integer, nullable=False),
     _text("kind"),
     _text("shown"),
     Column("secret", LargeBinary, nullable=False),
     Column("at", Float, nullable=False),
-    Index("ix_channels_group_id_member_key", "group_id", "member_key"),
+    Index("ix_channels_group_id_slot", "group_id", "slot"),
+    UniqueConstraint("group_id", "member_key", "label", name="uq_channels_group_id_member_key_label"),
     sqlite_autoincrement=True,
-    comment="Where signals go beside the events. member_key: empty for the group's own; secret: the URL, encrypted; shown: without its secrets",
+    comment="Where signals go beside the events. member_key: empty for the group's own; label: of the URL's digest, slot: of the label; "
+    "secret: the URL, encrypted; shown: without its secrets",
 )
 
 tokens = Table(

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from shared.directory.channels import ChannelRegistry, Channels
 from shared.groups import SLOTS, Domain, Group, Member, Roll
 from shared.replies import TROUBLE, TransientError
 
@@ -63,7 +64,7 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
     removed: int = 0
 
 
-class Directory(Protocol):
+class Directory(Channels, Protocol):
     """What the pipeline reads."""
 
     async def domain(self, name: str) -> Domain | None:
@@ -100,7 +101,7 @@ class Directory(Protocol):
         """Let go of everything."""
 
 
-class Registry(Directory, Protocol):
+class Registry(Directory, ChannelRegistry, Protocol):
     """What the command line and the console write. Every method is one transaction, visible everywhere within a second."""
 
     async def create_domain(self, name: str, **changes: Any) -> Domain: ...

@@ -20,6 +20,7 @@ from shared.directory.cache_few import Few
 from shared.directory.cache_local import Entry, LocalCache
 from shared.directory.cache_log import ChangeLog
 from shared.directory.cache_redis import WITNESS_CHANGES, SharedCache
+from shared.directory.channels import Reach, SealedChannel
 from shared.directory.store_write import SqlDirectory
 from shared.groups import SLOTS, Domain, Group, Member, Roll
 from shared.replies import TransientError
@@ -160,6 +161,14 @@ class CachedDirectory:
         if long:
             found.update(await self._store.rolls(long, cells=cells, low=low, high=high))
         return found
+
+    async def reached(self, groups: Sequence[str], *, low: int, high: int) -> Sequence[Reach]:
+        """The channels that a signal reaches: asked of SQL, for signals are few, and no cache holds a secret."""
+        return await self._store.reached(groups, low=low, high=high)
+
+    async def sealed_channel(self, number: int) -> SealedChannel | None:
+        """One channel, to be notified."""
+        return await self._store.sealed_channel(number)
 
     async def _few(self, key: str) -> Few | None:
         """The list, if it is a short one; that of a group which is known to be large is not asked for."""

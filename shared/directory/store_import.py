@@ -89,6 +89,10 @@ ranges of slots: in that order a range of 5,000 of a million members is 100 page
 _GONE = """
 DELETE FROM members WHERE group_id = :group AND NOT EXISTS (SELECT 1 FROM staged_members s WHERE s.key = members.key)
 """
+_GONE_CHANNELS = """
+DELETE FROM channels WHERE group_id = :group AND member_key <> ''
+AND NOT EXISTS (SELECT 1 FROM staged_members s WHERE s.key = channels.member_key)
+"""
 
 
 class Merge:
@@ -118,6 +122,7 @@ class Merge:
         added = await self._do(_ADDED_SQLITE if _is_sqlite(self.sql) else _ADDED_POSTGRESQL, row.id)
         if row.members and self._replace:
             removed = await self._do(_GONE, row.id)
+            await self._do(_GONE_CHANNELS, row.id)
         await self._do("UPDATE groups SET members = members + :more WHERE id = :group", row.id, more=added - removed)
         if updated or added or removed:
             touched("group", self._key)

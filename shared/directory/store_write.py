@@ -12,9 +12,10 @@ from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.database.engine import transact
-from shared.database.tables import changes, directory_state, domains, groups, members
+from shared.database.tables import changes, channels, directory_state, domains, groups, members
 from shared.directory import Added, Conflict, DirectoryUnavailable, NewMember, NotFound, rules
 from shared.directory.rules import Prepared
+from shared.directory.store_channels import StoredChannels
 from shared.directory.store_import import GROWN, import_members, note_statistics
 from shared.directory.store_read import SqlReader
 from shared.directory.store_rows import (
@@ -82,7 +83,7 @@ async def _prune(change: Change, before: float) -> None:
         await change.sql.execute(update(directory_state).values(floor=floor))
 
 
-class SqlDirectory(SqlReader):
+class SqlDirectory(StoredChannels, SqlReader):
     """The port `Registry` on SQL. `listener`, where set, is told of this process's own changes when they are committed."""
 
     listener: Listener | None = None
@@ -192,6 +193,7 @@ class SqlDirectory(SqlReader):
 
         async def work(change: Change) -> None:
             row = await _group_row(change.sql, key)
+            await change.sql.execute(delete(channels).where(channels.c.group_id == row.id))
             await change.sql.execute(delete(members).where(members.c.group_id == row.id))
             await change.sql.execute(delete(groups).where(groups.c.id == row.id))
             await _mark(change, members.c.group_key == key, None)
@@ -329,6 +331,9 @@ async def _remove(change: Change, group_id: int, keys: Sequence[str]) -> int:
         chunk = keys[start : start + CHUNK]
         query = delete(members).where(members.c.group_id == group_id, members.c.key.in_(chunk))
         removed += (await change.sql.execute(query)).rowcount
+        await change.sql.execute(
+            delete(channels).where(channels.c.group_id == group_id, channels.c.member_key.in_(chunk))
+        )
     await _count(change, group_id, -removed)
     return removed
 

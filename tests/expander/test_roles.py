@@ -1,4 +1,4 @@
-"""Mail for owner, bounce and postmaster addresses, and signals."""
+"""Mail for owner, bounce and postmaster addresses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from shared.groups import Domain
 from shared.headers import loop_mark
-from shared.messages import DeliveryKind, Reason, Signal, Target, TargetKind
+from shared.messages import DeliveryKind, Reason, Target, TargetKind
 from shared.settings import Settings
 from tests.expander.town import person
 from tests.expander.world import ACCEPTED, SECRET, World, head, post, role
@@ -119,45 +119,3 @@ async def test_p3_a_forward_again_is_the_same_batch(world: World) -> None:
     first, second = await world.run(message), await world.run(message)
     assert first.claims == second.claims
     assert first.deliveries == second.deliveries
-
-
-# --- signals ------------------------------------------------------------------------------------------------------------
-def signal(group: str = OFFICE) -> Signal:
-    return Signal(id="s1", group=group, text="Fire drill", origin="test", sent_at=ACCEPTED)
-
-
-async def test_a_signal_reaches_the_members_of_nested_groups_once(world: World) -> None:
-    world.directory.add(BOARD, "Boris@x.test", "vera@x.test", OFFICE)
-    world.directory.add(OFFICE, "boris@x.test", BOARD, person("paused@x.test", paused=True))
-    result = await world.run(signal())
-    (told,) = result.signals
-    assert sorted(told.members) == ["boris@x.test", "vera@x.test"]
-    assert told.suppressed is None
-
-
-async def test_a_signal_to_a_group_that_wants_none_is_suppressed(world: World) -> None:
-    world.directory.add(BOARD, "boris@x.test", "vera@x.test")
-    world.directory.add(OFFICE, "boris@x.test", BOARD, disable_signals=True)
-    (told,) = (await world.run(signal())).signals
-    assert (told.members, told.suppressed, told.spared) == ((), "disabled", 2)
-
-
-async def test_disable_signals_does_not_touch_mail_nor_disabled_signals(world: World) -> None:
-    world.directory.add(OFFICE, "boris@x.test", disable_signals=True)
-    assert (await world.run(post(OFFICE))).people == ["boris@x.test"]
-    world.directory.set(OFFICE, disable_signals=False, disabled=True)
-    (told,) = (await world.run(signal())).signals
-    assert told.members == ("boris@x.test",)
-
-
-async def test_a_signal_to_no_group_is_told(world: World) -> None:
-    (told,) = (await world.run(signal("nobody@a.test"))).signals
-    assert (told.members, told.suppressed) == ((), "unknown_group")
-
-
-async def test_p10_a_signal_to_a_large_group_goes_out_in_pages(world: World) -> None:
-    everybody = sorted(f"p{n}@x.test" for n in range(5000))
-    world.directory.add(OFFICE, *everybody)
-    result = await world.run(signal())
-    assert sorted(who for told in result.signals for who in told.members) == everybody
-    assert max(len(told.members) for told in result.signals) <= 1000

@@ -54,7 +54,7 @@ SECRET = "a secret of the tests only"
 HOST = "mx.horo.test"
 HOP = "smtp://127.0.0.1:2599"
 ACCEPTED = 1_795_000_000.0
-WORKED = (Queue.POSTS, Queue.SLICES, Queue.SIGNALS)
+WORKED = (Queue.POSTS, Queue.SLICES, Queue.SIGNALS, Queue.SIGNALS_IN)
 _numbers = itertools.count()
 
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from shared.bodies import BodyMissing
 from shared.bus import BusUnavailable, Outgoing
 from shared.directory import DirectoryUnavailable
+from shared.directory.channels import Reach
 from shared.groups import SLOTS, Domain, Group, Member, Roll, Settings, rolls, slot
 from shared.identity import new_id
 from shared.messages import BodyRef, Post, Refused, decode
@@ -97,6 +98,7 @@ class MemoryDirectory:
         self.domains: dict[str, Domain] = {}
         self.groups: dict[str, Group] = {}
         self.rows: dict[str, list[Member]] = {}
+        self.channels: list[tuple[str, str]] = []
         self.fault = Fault()
 
     def add(self, address: str, *members: str, **settings: object) -> Group:
@@ -112,6 +114,15 @@ class MemoryDirectory:
         self.domains.setdefault(group.domain, Domain(name=group.domain))
         self.rows[key] = [Member(address=member, key=member.lower()) for member in members]
         return group
+
+    async def reached(self, groups: Sequence[str], *, low: int, high: int) -> Sequence[Reach]:
+        """The channels of these groups in `channels`; each is (group, label), its number is its place."""
+        await self.fault()
+        return [
+            Reach(id=number, group=group, label=label)
+            for number, (group, label) in enumerate(self.channels, 1)
+            if group in groups and low <= slot(label) < high
+        ]
 
     async def domain(self, name: str) -> Domain | None:
         await self.fault()

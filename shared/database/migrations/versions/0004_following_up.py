@@ -101,16 +101,20 @@ def _make_channels() -> None:
         sa.Column("id", _serial(), nullable=False),
         _column("group_id", _serial()),
         _column("member_key", _octets()),
+        _column("label", _octets()),
+        _column("slot", sa.Integer()),
         _column("kind", _octets()),
         _column("shown", _octets()),
         _column("secret", sa.LargeBinary()),
         _column("at", sa.Float()),
         sa.PrimaryKeyConstraint("id", name="pk_channels"),
         sa.ForeignKeyConstraint(["group_id"], ["groups.id"], name="fk_channels_group_id"),
+        sa.UniqueConstraint("group_id", "member_key", "label", name="uq_channels_group_id_member_key_label"),
         sqlite_autoincrement=True,
-        comment="Where signals go beside the events. member_key: empty for the group's own; secret: the URL, encrypted; shown: without its secrets",
+        comment="Where signals go beside the events. member_key: empty for the group's own; label: of the URL's digest, slot: of the label; "
+        "secret: the URL, encrypted; shown: without its secrets",
     )
-    op.create_index("ix_channels_group_id_member_key", "channels", ["group_id", "member_key"])
+    op.create_index("ix_channels_group_id_slot", "channels", ["group_id", "slot"])
 
 
 def _make_tokens() -> None:
