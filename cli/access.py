@@ -12,6 +12,9 @@ from shared import journal
 from shared.settings import Settings, load
 
 if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from shared.access import Tokens
     from shared.directory import Registry
     from shared.ledger import Ledger
     from shared.parts import Parts
@@ -46,9 +49,30 @@ async def registry() -> AsyncIterator[Registry]:
 @asynccontextmanager
 async def ledger() -> AsyncIterator[Ledger]:
     """The ledger."""
+    from shared.ledger.open import open_ledger
+
+    async with _database() as (loaded, engine):
+        opened = open_ledger(loaded, engine)
+        try:
+            yield opened
+        finally:
+            await opened.close()
+
+
+@asynccontextmanager
+async def tokens() -> AsyncIterator[Tokens]:
+    """The tokens of the API."""
+    from shared.access.open import open_tokens
+
+    async with _database() as (loaded, engine):
+        yield open_tokens(loaded, engine)
+
+
+@asynccontextmanager
+async def _database() -> AsyncIterator[tuple[Settings, AsyncEngine]]:
+    """The database, brought to this Horo's version."""
     from shared.database.engine import open_engine
     from shared.database.migrate import upgrade
-    from shared.ledger.open import open_ledger
 
     loaded = settings()
     _data(loaded)
@@ -57,11 +81,7 @@ async def ledger() -> AsyncIterator[Ledger]:
     try:
         with _told():
             await upgrade(engine)
-        opened = open_ledger(loaded, engine)
-        try:
-            yield opened
-        finally:
-            await opened.close()
+        yield loaded, engine
     finally:
         await engine.dispose()
 

@@ -37,6 +37,9 @@ COMMANDS = (
     "parked retry",
     "parked drop",
     "signal",
+    "token create",
+    "token list",
+    "token revoke",
     "check",
 )
 

@@ -124,12 +124,14 @@ def _make_tokens() -> None:
         _column("digest", sa.LargeBinary()),
         _column("name", _octets()),
         _column("scopes", _octets()),
-        _column("domain", _octets()),
+        _column("domain", _octets(), null=True),
         _column("created_at", sa.Float()),
         _column("expires_at", sa.Float(), null=True),
         _column("used_at", sa.Float(), null=True),
         sa.PrimaryKeyConstraint("id", name="pk_tokens"),
-        comment="Tokens of the API. digest: of the secret, which is kept nowhere; scopes: JSON; domain: the only one it is good for, or empty",
+        sa.UniqueConstraint("name", name="uq_tokens_name"),
+        sa.ForeignKeyConstraint(["domain"], ["domains.name"], name="fk_tokens_domain", ondelete="CASCADE"),
+        comment="Tokens of the API. digest: of the token, which is kept nowhere; scopes: JSON; domain: the only one it is good for, and goes with it",
     )
 
 
