@@ -1,14 +1,18 @@
-"""Writes the reference pages that are made from declarations: `python -m cli.reference` writes them, `--check` says whether they are up to date."""
+"""Writes the pages that are made from declarations: `python -m cli.reference` writes them, `--check` says whether they are up to date."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import msgspec
+
 from cli.check import description
+from services.reporter import events_page, events_schema
 from shared.settings import PREFIX, Settings
 
-ROOT = Path(__file__).parent.parent / "docs" / "reference"
+ROOT = Path(__file__).parent.parent / "docs"
+SCHEMAS = "events/schemas/"
 
 
 def settings_page() -> str:
@@ -30,23 +34,39 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings_page}
+def pages() -> dict[str, str]:
+    """Every page, by its path below docs/."""
+    return {"reference/settings.md": settings_page(), **events_page.pages()}
+
+
+def unkept(name: str, old: str, new: str) -> list[str]:
+    """Why a page must not take another one's place: a published schema is kept for as long as its version is."""
+    if not name.startswith(SCHEMAS):
+        return []
+    return events_schema.unkept(msgspec.json.decode(old), msgspec.json.decode(new), request=".request." in name)
 
 
 def main() -> int:
-    """Write the pages, or with --check compare them; exit status 1 when one is out of date."""
-    stale = []
-    for name, make in PAGES.items():
-        path, page = ROOT / name, make()
-        if "--check" in sys.argv:
-            if not path.is_file() or path.read_text() != page:
-                stale.append(str(path.name))
+    """Write the pages, or with --check compare them; exit status 1 when one is out of date, or would break what its readers rely on."""
+    stale, refused = [], []
+    for name, page in pages().items():
+        path = ROOT / name
+        old = path.read_text(encoding="utf-8") if path.is_file() else None
+        if old == page:
+            continue
+        if old is not None and (broken := unkept(name, old, page)):
+            refused.append(f"{name}: {'; '.join(broken)}")
+        elif "--check" in sys.argv:
+            stale.append(name)
         else:
-            ROOT.mkdir(parents=True, exist_ok=True)
-            path.write_text(page)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(page, encoding="utf-8")
     if stale:
         print(f"out of date: {', '.join(stale)}; run `python -m cli.reference`", file=sys.stderr)
-    return 1 if stale else 0
+    if refused:
+        advice = "Give the event (services/reporter/events.py) or request a new version, and leave the old version's file where it is."
+        print("\n".join([*refused, advice]), file=sys.stderr)
+    return 1 if stale or refused else 0
 
 
 if __name__ == "__main__":

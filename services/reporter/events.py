@@ -2,7 +2,7 @@
 
 At least once: a consumer may see an event again, with the same `id`, and keeps the first. `version` counts up when a field changes its
 meaning or goes away; new fields may appear at any time. Events hold member addresses: the exchange is for systems that the operator trusts.
-`docs/events.md` is made from this file.
+`docs/events.md`, the schemas and the AsyncAPI page beside it are made from this file. A new version of an event is `version: int = 2` in its class.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from shared.messages import Brief, Expanded, Fate, Refused, SignalExpanded
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     """What every event has. The routing key is its `type`."""
 
-    id: Annotated[str, Meta(description="The same however often the event is sent: keep the first")]
-    at: Annotated[datetime, Meta(description="When it happened, RFC 3339, UTC")]
+    id: Annotated[str, Meta(description="The same however often the event is sent: keep the first", min_length=1)]
+    at: Annotated[datetime, Meta(description="When it happened, RFC 3339, UTC", tz=True)]
     version: Annotated[int, Meta(description="Version of this event's schema")] = 1
 
 
@@ -35,7 +35,7 @@ class PostAccepted(Event, frozen=True, kw_only=True, tag="post.accepted"):
     mail_from: Annotated[str, Meta(description="Envelope sender, empty for the null sender")]
     message_id: Annotated[str, Meta(description="The message's own Message-ID")]
     subject: Annotated[str, Meta(description="Decoded, at most 200 characters")]
-    size: Annotated[int, Meta(description="Octets of the message")]
+    size: Annotated[int, Meta(description="Octets of the message", ge=0)]
     parent: Annotated[
         str | None, Meta(description="The post that this one was made from, for a group inside a group")
     ] = None
@@ -60,8 +60,8 @@ class PostExpanded(Event, frozen=True, kw_only=True, tag="post.expanded"):
     verdict: Annotated[
         str, Meta(description='"open", or why there are no copies: "no_recipients", "gone", "loop", "repetition"')
     ]
-    recipients: Annotated[int, Meta(description="How many people get a copy")]
-    suppressed: Annotated[int, Meta(description="How many addresses were left out (`horo trace` says why)")]
+    recipients: Annotated[int, Meta(description="How many people get a copy", ge=0)]
+    suppressed: Annotated[int, Meta(description="How many addresses were left out (`horo trace` says why)", ge=0)]
 
 
 class DeliveryFailed(Event, frozen=True, kw_only=True, tag="delivery.failed"):
@@ -76,7 +76,7 @@ class DeliveryFailed(Event, frozen=True, kw_only=True, tag="delivery.failed"):
     status: Annotated[str, Meta(description="Enhanced status code")]
     text: Annotated[str, Meta(description="What the server said, or what came of reaching it")]
     host: Annotated[str, Meta(description="The server that was asked, or the next hop")]
-    attempts: Annotated[int, Meta(description="How many attempts were made")]
+    attempts: Annotated[int, Meta(description="How many attempts were made", ge=0)]
 
 
 class ReportSent(Event, frozen=True, kw_only=True, tag="report.sent"):
@@ -145,6 +145,11 @@ def encode(event: Event) -> bytes:
 def routing_key(event: Event | type[Event]) -> str:
     """The event's routing key, which is its `type`."""
     return str(event.__struct_config__.tag)
+
+
+def version(kind: type[Event]) -> int:
+    """The version of an event's schema."""
+    return int(next(field.default for field in msgspec.structs.fields(kind) if field.name == "version"))
 
 
 def _when(at: float) -> datetime:

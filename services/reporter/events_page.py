@@ -1,14 +1,14 @@
-"""docs/events.md, made from the types of `events.py`: `python -m services.reporter.events_page > docs/events.md`. Pure but for that."""
+"""docs/events.md and the schemas beside it, made from the types of `events.py`; `python -m cli.reference` writes them. Pure."""
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import msgspec
 
-from services.reporter import events
+from services.reporter import events, events_asyncapi
 from services.reporter.events import Event
+from services.reporter.events_schema import name_of, schema_of, text_of
 from shared.identity import derive
 from shared.ledger import PostRecord, PostSummary, Totals
 from shared.messages import Fate, Refused, Signal, SignalExpanded, State
@@ -29,7 +29,12 @@ the same events can be followed inside the process.
   A field that changes its meaning or goes away makes a new version.
 - **Trust.** Events hold members' addresses. Give access to the exchange only to systems that may see them.
 
-This page is made from `services/reporter/events.py`; a test keeps the two the same.
+Each event has a JSON Schema (2020-12) in [schemas](events/schemas), a file a version; the file of an old version stays.
+[asyncapi.yaml](events/asyncapi.yaml) says the same as an AsyncAPI 3.0 document, with the exchange `signals` by which other systems talk to Horo.
+[consumer.py](events/examples/consumer.py) is a consumer in sixty lines that loses nothing and prints nothing twice, over restarts of its own and of
+the broker.
+
+This page, the schemas and the AsyncAPI document are made from `services/reporter/events.py` by `python -m cli.reference`.
 """
 
 _RECORD = PostRecord(
@@ -101,30 +106,26 @@ def _section(example: Event) -> str:
     schema = schema_of(kind)
     rows = "\n".join(_row(name, field, schema) for name, field in schema["properties"].items())
     shown = msgspec.json.format(events.encode(example), indent=2).decode()
-    written = msgspec.json.format(msgspec.json.encode(schema), indent=2).decode()
     return (
         f"## {events.routing_key(kind)}\n\n{schema['description']}\n\n"
         f"| field | type | |\n|---|---|---|\n{rows}\n\n"
         f"```json\n{shown}\n```\n\n"
-        f"<details><summary>JSON Schema</summary>\n\n```json\n{written}\n```\n\n</details>\n"
+        f"[JSON Schema](events/schemas/{name_of(kind)}.json)\n"
     )
-
-
-def schema_of(kind: type[Event]) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of one event, in one piece."""
-    (schema,), components = msgspec.json.schema_components([kind])
-    whole: dict[str, Any] = components[schema["$ref"].rpartition("/")[2]]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole}
 
 
 def _row(name: str, field: dict[str, Any], schema: dict[str, Any]) -> str:
     optional = "" if name in schema["required"] else " (optional)"
     description = field.get("description", f"Always `{field['enum'][0]}`" if "enum" in field else "")
+    if "const" in field:
+        description += f": `{field['const']}`"
     return f"| `{name}`{optional} | {_type(field)} | {description.replace('|', chr(92) + '|')} |"
 
 
 def _type(field: dict[str, Any]) -> str:
     """A field's type in words."""
+    if "const" in field:
+        return "integer"
     if "anyOf" in field:
         return " or ".join(_type(each) for each in field["anyOf"])
     if "enum" in field:
@@ -134,5 +135,12 @@ def _type(field: dict[str, Any]) -> str:
     return str(field.get("format") or field["type"])
 
 
-if __name__ == "__main__":
-    sys.stdout.write(page())
+def pages() -> dict[str, str]:
+    """What stands under docs/, by path: the page, the AsyncAPI document, and a schema for each event and for a signal from outside."""
+    schemas = {name_of(kind): schema_of(kind) for kind in events.ALL}
+    schemas[events_asyncapi.SIGNAL] = events_asyncapi.signal_schema()
+    return {
+        "events.md": page(),
+        "events/asyncapi.yaml": events_asyncapi.text(examples()),
+        **{f"events/schemas/{name}.json": text_of(schema) for name, schema in schemas.items()},
+    }
