@@ -64,12 +64,23 @@ def open_line(engine: AsyncEngine, unavailable: Unavailable, *, writing: bool) -
 
 
 # --- PostgreSQL ------------------------------------------------------------------------------------------------------
-_BY_INDEX = (
-    "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), "
-    "set_config('enable_mergejoin', 'off', true)"
-)
-"""For this transaction. A statement of a line asks for rows by their keys, and its plan is kept for as long as the connection: made while a table
-is still small it would be to read all of it, again and again as the table grows, until statistics are gathered a minute later."""
+_PLANS = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+"""How a line's statements are planned. They ask for rows by their keys, and a plan is kept for as long as the connection: made while a table is still
+small it would be to read all of it, again and again as the table grows, until statistics are gathered a minute later. And it is kept: of a
+table in partitions a plan for these very values looks so much cheaper that every statement would be planned anew. Nothing is compiled: what no index
+serves looks dear enough to PostgreSQL to compile it, at ten times its cost."""
+
+
+def _settings(*, local: bool) -> str:
+    """Statement that says how to plan: for this transaction, or for the life of the connection."""
+    said = ", ".join(f"set_config('{name}', '{value}', {str(local).lower()})" for name, value in _PLANS.items())
+    return f"SELECT {said}"
 
 
 class _PostgresLine(Line):
@@ -96,13 +107,15 @@ class _PostgresLine(Line):
     async def close(self) -> None:
         held, self._held, self._driver = self._held, None, None
         if held is not None:
+            await held.invalidate()  # not for others: it plans as a line does
             await held.close()
 
     async def _transaction(self, steps: Sequence[Step]) -> list[Rows]:
         driver = self._driver or await self._connect()
         try:
             async with driver.pipeline():
-                await driver.execute(_BY_INDEX)
+                if driver.prepare_threshold is None:  # PgBouncer: the server's connection is another's by the next transaction
+                    await driver.execute(_settings(local=True))
                 cursors = [await driver.execute(step.texts["postgresql"], step.values) for step in steps]
                 await driver.commit()
             return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
@@ -114,11 +127,18 @@ class _PostgresLine(Line):
             raise
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
-        with guarded(self._unavailable):
-            async with asyncio.timeout(CONNECT_LIMIT):
-                self._held = await self._engine.connect()
-                raw = await self._held.get_raw_connection()
-        driver = cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
+        try:
+            with guarded(self._unavailable):
+                async with asyncio.timeout(CONNECT_LIMIT):
+                    self._held = await self._engine.connect()
+                    raw = await self._held.get_raw_connection()
+                    driver = cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
+                    if driver.prepare_threshold is not None:
+                        await driver.execute(_settings(local=False))
+                        await driver.commit()
+        except BaseException:  # the pool gets its place back, or a server that fails a few times leaves none
+            await self._drop()
+            raise
         self._driver = driver
         return driver
 
@@ -179,7 +199,7 @@ class _SqliteLine(Line):
 
     async def run(self, steps: Sequence[Step]) -> list[Rows]:
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="database")
         loop = asyncio.get_running_loop()
         try:
             if not self._writing:

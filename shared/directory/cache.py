@@ -30,6 +30,8 @@ INTERVAL = 0.3
 POLL_LIMIT = 1.5
 FEW = 500
 """Members of a list that is kept."""
+ALONE = 8
+"""Groups at most whose lists are read rather than the groups in them asked for: the graph of most fan-outs."""
 TOGETHER = 20
 """Lists of one fan-out that are asked for at a time."""
 MOST = 100_000
@@ -121,6 +123,11 @@ class CachedDirectory:
             if few is not None and few.value is not None:
                 found[key] = few.value.subgroups
         unknown = [key for key in keys if key not in found]
+        if len(unknown) <= ALONE:  # whose members are wanted next: they are read now, and kept
+            for key, read in zip(unknown, await asyncio.gather(*map(self._few, unknown)), strict=True):
+                if read is not None:
+                    found[key] = read.subgroups
+            unknown = [key for key in unknown if key not in found]
         return {**found, **(await self._store.nested(unknown) if unknown else {})}
 
     async def is_member(self, key: str, member: str) -> bool:

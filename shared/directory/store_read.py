@@ -18,6 +18,7 @@ from shared.database.engine import WAIT_LIMIT, read
 from shared.database.tables import changes, directory_state, domains, groups, members
 from shared.directory import DirectoryUnavailable, NotFound
 from shared.directory.rules import domain_name, group_key
+from shared.directory.store_asked import Asked
 from shared.directory.store_rolls import read_rolls
 from shared.directory.store_rows import MEMBER_COLUMNS, escaped, to_domain, to_group, to_member
 from shared.groups import SLOTS, Domain, Group, Member, Roll
@@ -53,9 +54,11 @@ class SqlReader:
     def __init__(self, engine: AsyncEngine, *, own_engine: bool = True) -> None:
         self._engine = engine
         self._own_engine = own_engine
+        self._asked = Asked(engine)
 
     async def close(self) -> None:
         """Let go of the engine, where it is this object's own."""
+        await self._asked.close()
         if self._own_engine:
             await self._engine.dispose()
 
@@ -171,32 +174,15 @@ class SqlReader:
     # --- what the cache keeps ----------------------------------------------------------------------------------------
     async def domain_at(self, name: str) -> tuple[Domain | None, int]:
         """The domain and the change it was read at."""
-        row = await self._one(select(directory_state.c.seq.label("at"), domains), domains, domains.c.name == name)
-        return (None if row.name is None else to_domain(row)), row.at
+        return await self._asked.domain(name)
 
     async def group_at(self, key: str) -> tuple[Group | None, int]:
         """The group and the change it was read at."""
-        row = await self._one(select(directory_state.c.seq.label("at"), groups), groups, groups.c.address == key)
-        return (None if row.id is None else to_group(row, row.at)), row.at
-
-    async def _one(self, query: Select[Any], table: Any, condition: ColumnElement[bool]) -> Any:
-        """The counter and one row of a table, or nulls in its place, in one statement and so at one moment."""
-        joined = query.select_from(directory_state.outerjoin(table, condition))
-        async with read(self._engine, DirectoryUnavailable) as connection:
-            row = (await connection.execute(joined)).first()
-        if row is None:
-            raise DirectoryUnavailable("the change counter is missing: the database is damaged")
-        return row
+        return await self._asked.group(key)
 
     async def few_members_at(self, key: str, most: int) -> tuple[Sequence[Member] | None, int]:
         """All members in key order, or None where there are more than `most`; and the change they were read at."""
-        async with read(self._engine, DirectoryUnavailable) as connection:
-            seq = await _seq(connection)
-            group_id, count = await _group(connection, key)
-            if count > most:
-                return None, seq
-            rows = (await connection.execute(_of_group(group_id).order_by(members.c.key).limit(most + 1))).all()
-        return (None if len(rows) > most else [to_member(row) for row in rows]), seq
+        return await self._asked.few_members(key, most)
 
     async def progress(self, after: int | None, *, limit: float = WAIT_LIMIT) -> Progress:
         """Where the counter stands, and what has changed since `after` (None: as far back as the log goes), within `limit` seconds."""

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Double, func, literal_column, select, upda
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.database import migrate
+from shared.database.batch import Batcher, Entry
 from shared.database.engine import read, transact
 from shared.database.line import Rows, Step, open_line
 from shared.ledger import (
@@ -36,7 +37,6 @@ from shared.ledger import (
     store_refuse,
     store_write,
 )
-from shared.ledger.batch import Batcher, Entry
 from shared.ledger.rows import bounded
 from shared.ledger.store_bulk import CLOCK
 from shared.ledger.store_notes import StoredNotes
@@ -71,10 +71,10 @@ class SqlLedger(StoredBounces, StoredDue, StoredNotes):
         self._owned = owned
         self._writing = open_line(engine, LedgerUnavailable, writing=True)
         self._reading = open_line(engine, LedgerUnavailable, writing=False)
-        self._batch = Batcher(self._commit, _poisonous, parallel=1, limit=BATCH_ROWS)
-        self._questions = Batcher(self._answer, _poisonous, parallel=1, limit=QUESTIONS)
-        self._posts = Batcher(self._summaries, _poisonous, parallel=2, limit=QUESTIONS)
-        self._refusals = Batcher(self._refuse, _poisonous, parallel=1, limit=BATCH_ROWS)
+        self._batch = Batcher(self._commit, _poisonous, LedgerUnavailable, parallel=1, limit=BATCH_ROWS)
+        self._questions = Batcher(self._answer, _poisonous, LedgerUnavailable, parallel=1, limit=QUESTIONS)
+        self._posts = Batcher(self._summaries, _poisonous, LedgerUnavailable, parallel=2, limit=QUESTIONS)
+        self._refusals = Batcher(self._refuse, _poisonous, LedgerUnavailable, parallel=1, limit=BATCH_ROWS)
         self._seq = 0
 
     async def _commit(self, entries: Sequence[Entry]) -> list[Any]:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from shared.database import migrate
 from shared.database.engine import open_engine
 from shared.identity import new_id
-from shared.ledger import Claim
-from shared.ledger.batch import Batcher, Entry
+from shared.ledger import Claim, LedgerUnavailable
+from shared.database.batch import Batcher, Entry
 from shared.ledger.store import SqlLedger
 from shared.messages import Expanded, Fate, Queued, Reason, State, Suppressed
 
@@ -203,7 +203,7 @@ async def test_each_entry_hears_its_own_answer_and_poison_is_told_to_its_owner_a
             raise Poison
         return [entry.payload[1] for entry in taken]
 
-    batcher = Batcher(write, lambda error: isinstance(error, Poison), parallel=parallel, limit=limit)
+    batcher = Batcher(write, lambda error: isinstance(error, Poison), LedgerUnavailable, parallel=parallel, limit=limit)
     outcomes = await asyncio.gather(
         *(batcher.submit("k", (bad, n), weight=weight) for n, (bad, weight) in enumerate(entries)),
         return_exceptions=True,
@@ -223,7 +223,7 @@ async def test_what_fails_for_the_databases_sake_fails_for_all_and_the_next_is_t
             raise Gone
         return [entry.payload for entry in taken]
 
-    batcher = Batcher(write, lambda error: isinstance(error, Poison), parallel=1, limit=10)
+    batcher = Batcher(write, lambda error: isinstance(error, Poison), LedgerUnavailable, parallel=1, limit=10)
     outcomes = await asyncio.gather(*(batcher.submit("k", n) for n in range(5)), return_exceptions=True)
     assert all(isinstance(outcome, Gone) for outcome in outcomes)
     broken = False
@@ -239,7 +239,7 @@ async def test_an_idle_batcher_writes_at_once_and_a_busy_one_gathers() -> None:
         await gate.wait()
         return [None] * len(taken)
 
-    batcher = Batcher(write, lambda _: False, parallel=1, limit=100)
+    batcher = Batcher(write, lambda _: False, LedgerUnavailable, parallel=1, limit=100)
     first = asyncio.create_task(batcher.submit("k", 0))
     async with asyncio.timeout(5):
         while not batches:

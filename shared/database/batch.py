@@ -1,6 +1,6 @@
-"""Group commit: what many tasks write at the same time goes into one transaction, and each hears of its own.
+"""Group commit: what many tasks write, or ask, at the same time goes into one transaction, and each hears of its own.
 
-An idle ledger adds no delay: the first entry starts a transaction at once, and what comes while it runs makes up the next one. Memory is bounded
+An idle database adds no delay: the first entry starts a transaction at once, and what comes while it runs makes up the next one. Memory is bounded
 by the callers, for each waits for its entry. When a transaction fails for what is in it rather than for the database's sake, its entries are
 tried one by one, so that one that cannot be written fails alone.
 """
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from shared.ledger import LedgerUnavailable
+from shared.database.engine import Unavailable
 
 
 class Entry(msgspec.Struct, frozen=True, eq=False):
@@ -33,9 +33,18 @@ Write = Callable[[Sequence[Entry]], Awaitable[list[Any]]]
 class Batcher:
     """Gathers entries into transactions of about `limit` rows, `parallel` of them at a time."""
 
-    def __init__(self, write: Write, poisonous: Callable[[Exception], bool], *, parallel: int, limit: int) -> None:
+    def __init__(
+        self,
+        write: Write,
+        poisonous: Callable[[Exception], bool],
+        unavailable: Unavailable,
+        *,
+        parallel: int,
+        limit: int,
+    ) -> None:
         self._write = write
         self._poisonous = poisonous
+        self._unavailable = unavailable
         self._parallel = parallel
         self._limit = limit
         self._waiting: deque[Entry] = deque()
@@ -101,7 +110,7 @@ class Batcher:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise LedgerUnavailable("the database driver cancelled a write") from error
+            raise self._unavailable("the database driver cancelled a transaction") from error
 
     async def _one_by_one(self, entries: Sequence[Entry]) -> None:
         for number, entry in enumerate(entries):
