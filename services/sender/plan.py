@@ -12,9 +12,9 @@ import msgspec
 
 from services.sender.answers import UNKNOWN
 from services.sender.outcome import retries
-from shared.address import key, split_role
+from shared.address import MAX_LOCAL, key, split_role
 from shared.bus import Outgoing
-from shared.identity import verp_token
+from shared.identity import VERP_LENGTH, verp_token
 from shared.ledger import Alike, Standing
 from shared.ledger.rows import recipient_key
 from shared.messages import Delivery, DeliveryKind, Fate, Lane, Recipient, State, encode
@@ -88,10 +88,15 @@ def next_hop(hop: str) -> NextHop:
 
 
 def senders(delivery: Delivery, recipients: Sequence[Recipient], secret: str) -> tuple[str, ...]:
-    """The envelope sender for each recipient: the delivery's, or with `verp` the recipient's own (office-bounces+TOKEN-VERP@)."""
+    """The envelope sender for each recipient: the delivery's, or with `verp` the recipient's own (office-bounces+TOKEN-VERP@).
+
+    Where the group's name is too long for that, the tokens travel to the domain's postmaster, as a long group's own bounce address does.
+    """
     if not delivery.verp or not delivery.mail_from:
         return (delivery.mail_from,) * len(recipients)
     local, _, domain = delivery.mail_from.rpartition("@")
+    if len(local) + 1 + VERP_LENGTH > MAX_LOCAL:
+        local = f"postmaster+{local.rpartition('+')[2]}"
     return tuple(
         f"{local}-{verp_token(secret, delivery.post_id, key(recipient.address))}@{domain}" for recipient in recipients
     )

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from shared.ledger.bounces import Bounces
 from shared.ledger.due import Dues
 from shared.ledger.notes import Notes
 from shared.messages import BodyRef, Expanded, Fate, Reason, Refused, State, TargetKind

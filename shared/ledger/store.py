@@ -38,6 +38,7 @@ from shared.ledger import (
     store_write,
 )
 from shared.ledger.rows import bounded
+from shared.ledger.store_bounces import StoredBounces
 from shared.ledger.store_bulk import CLOCK
 from shared.ledger.store_notes import StoredNotes
 from shared.ledger.store_due import StoredDue
@@ -280,6 +281,7 @@ class SqlLedger(StoredBounces, StoredDue, StoredNotes):
 
     async def sweep(self, *, posts_before: float) -> int:
         """Drop finished posts accepted before that time, and what has run out; how many posts went."""
+        await self._sweep_bounces(time.time())
         return await Sweeper(self._engine, self._ask).sweep(posts_before)
 
     async def check(self) -> None:

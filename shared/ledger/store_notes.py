@@ -33,7 +33,7 @@ class StoredNotes:
         detail = {name: clean(value)[:TEXT_LIMIT] for name, value in note.detail.items()}
         row = (
             bounded(note.post_id),
-            _mark(note),
+            mark_of_note(note),
             note.at,
             clean(note.kind)[:TEXT_LIMIT],
             bounded(note.group),
@@ -64,7 +64,7 @@ class StoredNotes:
         ]
 
 
-def _mark(note: Note) -> int:
+def mark_of_note(note: Note) -> int:
     """63 bits of what makes the note one."""
     facts = "\0".join((note.kind, note.group, note.unique)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(facts, digest_size=8).digest()) >> 1

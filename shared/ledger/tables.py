@@ -246,3 +246,15 @@ probes = Table(
     Index("ix_probes_group_key_member_key", "group_key", "member_key"),
     comment="Messages that ask whether a member's address works, by the token of their bounce address",
 )
+
+suspensions = Table(
+    "suspensions",
+    metadata,
+    _key("group_key", primary=True),
+    _key("member_key", primary=True),
+    _key("id"),
+    _time("at"),
+    _key("post_id"),
+    _text("reason"),
+    comment="Members whose suspension has been told. id: of the failures that led to it; the state itself is the directory's",
+)

@@ -28,7 +28,9 @@ def test_tokens_depend_on_the_secret_and_fit_a_local_part() -> None:
     token = identity.bounce_token(mine, "p", "office@example.test")
     assert len(token) == 12
     assert token != identity.bounce_token(other, "p", "office@example.test")
-    assert len(identity.verp_token(mine, "p", "ana@example.test")) == 8
+    assert len(identity.verp_token(mine, "p", "ana@example.test")) == identity.VERP_LENGTH
+    assert identity.verp_token(mine, "p", "ana@example.test") != identity.verp_token(other, "p", "ana@example.test")
+    assert identity.verp_token(mine, "p", "ana@example.test") != identity.verp_token(mine, "q", "ana@example.test")
     assert identity.same(identity.loop_mark(mine, "g"), identity.loop_mark(mine, "g"))
     assert not identity.same(identity.loop_mark(mine, "g"), identity.loop_mark(mine, "h"))
 
@@ -43,3 +45,18 @@ def test_p3_a_key_has_one_slot_and_its_cell_is_a_range_of_slots(key: str, cells:
 
 def test_p3_slots_are_the_same_in_every_version() -> None:
     assert [slot(key) for key in ("ana@example.test", "борис@example.test")] == [1523875816, 118806662]
+
+
+@given(st.text(min_size=1))
+def test_a_verp_token_names_the_slot_of_its_recipient(key: str) -> None:
+    assert identity.verp_slot(identity.verp_token("0123456789abcdef", "p", key)) == slot(key)
+
+
+@given(st.text() | st.text(alphabet="0123456789abcdefghjkmnpqrstvwxyzilou", min_size=15, max_size=15))
+def test_no_text_makes_a_slot_out_of_bounds(token: str) -> None:
+    found = identity.verp_slot(token)
+    assert found is None or 0 <= found < SLOTS
+
+
+def test_what_is_no_verp_token_names_no_slot() -> None:
+    assert [identity.verp_slot(text) for text in ("", "0" * 14, "0" * 16, "u" + "0" * 14, "z" * 15)] == [None] * 5

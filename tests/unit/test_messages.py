@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from shared.messages import (
     Attempted,
     BodyRef,
+    Bounced,
+    Comeback,
     Content,
     Delivery,
     DeliveryKind,
@@ -90,6 +92,15 @@ ALL: list[Wire] = [
         at=3.0,
     ),
     Attempted(post_id=ID, group="office@example.test", kind=DeliveryKind.POST, fates=(FATE,)),
+    Bounced(
+        id=ID,
+        post_id=ID,
+        group="office@example.test",
+        recipients=(
+            Comeback(address="b@x.test", action="failed", status="5.1.1", text="550 5.1.1 no such user", sure=True),
+        ),
+        at=4.0,
+    ),
     Refused(group="office@example.test", mail_from="", code=550, status="5.7.1", text="no", ip="192.0.2.1", at=1.0),
     SignalExpanded(
         signal=Signal(id=ID, group="g@x.test", text="t", origin="o", sent_at=1.0), suppressed="disabled", spared=3
@@ -110,6 +121,24 @@ def test_the_bytes_of_a_post_are_what_they_were() -> None:
     ]
     assert document["content"] == {"head": CONTENT.head, "tail": CONTENT.tail}
     assert "parent" not in document
+
+
+def test_the_bytes_of_a_bounce_are_what_they_were() -> None:
+    bounced = Bounced(
+        id=ID,
+        post_id=ID,
+        group="g@x.test",
+        recipients=(Comeback(address="b@x.test", action="failed", status="5.1.1", text="no", sure=True),),
+        at=4.0,
+    )
+    assert msgspec.msgpack.decode(encode(bounced)) == {
+        "type": "bounced.v1",
+        "id": ID,
+        "post_id": ID,
+        "group": "g@x.test",
+        "recipients": [{"address": "b@x.test", "action": "failed", "status": "5.1.1", "text": "no", "sure": True}],
+        "at": 4.0,
+    }
 
 
 def test_a_reader_takes_the_version_after_its_own() -> None:

@@ -93,6 +93,17 @@ def _make_bounces() -> None:
         comment="Messages that ask whether a member's address works, by the token of their bounce address",
     )
     op.create_index("ix_probes_group_key_member_key", "probes", ["group_key", "member_key"])
+    op.create_table(
+        "suspensions",
+        _column("group_key", _octets()),
+        _column("member_key", _octets()),
+        _column("id", _octets()),
+        _column("at", sa.Double()),
+        _column("post_id", _octets()),
+        _column("reason", sa.Text()),
+        sa.PrimaryKeyConstraint("group_key", "member_key", name="pk_suspensions"),
+        comment="Members whose suspension has been told. id: of the failures that led to it; the state itself is the directory's",
+    )
 
 
 def _make_channels() -> None:
