@@ -16,6 +16,7 @@ from tests.e2e.client import compose
 from tests.e2e.conftest import Starts
 from tests.e2e.sinks import NextHop
 from tests.e2e.system import System, delivered, sums
+from tests.support.events import check
 from tests.support.servers import RabbitMQ
 from tests.support.waiting import wait_until
 
@@ -98,7 +99,8 @@ def test_every_kind_of_event_is_told_once_with_what_it_is_about(at: Scene) -> No
 
     wait_until(all_here, f"{expected}; there are {Counter(key for key, _ in seen)}")
     assert Counter(key for key, _ in seen) == expected
-    assert all(event["type"] == key and event["version"] == 1 for key, event in seen)
+    for key, event in seen:
+        check(event, key)
     assert len({event["id"] for _, event in seen}) == len(seen)
     first = dict(reversed(seen))
     assert first["post.accepted"]["post"] == first["post.expanded"]["post"] == first["delivery.failed"]["post"] == post
