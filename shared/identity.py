@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import hashlib
 import hmac
@@ -12,9 +11,10 @@ from functools import lru_cache
 
 from shared.groups import SLOTS, slot
 
-# RFC 4648's base 32 -> Crockford's in lower case: no i, l, o, u to misread
+# Crockford's base 32 in lower case: no i, l, o, u to misread
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
-_CROCKFORD = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _DIGITS.encode())
+_PAIRS = tuple(high + low for high in _DIGITS for low in _DIGITS)
+_FROM_RFC_4648 = str.maketrans(_DIGITS, "abcdefghijklmnopqrstuvwxyz234567")
 SLOT_DIGITS = 7
 """Digits of a slot in a VERP address: 35 bits hold its 31."""
 VERP_LENGTH = SLOT_DIGITS + 8
@@ -22,8 +22,13 @@ VERP_LENGTH = SLOT_DIGITS + 8
 
 
 def _crockford(number: int, length: int) -> str:
-    """The last `length` digits of a number below 2^160 (32 digits)."""
-    return base64.b32encode(number.to_bytes(20))[-length:].translate(_CROCKFORD).decode()
+    """The last `length` digits of a number; two at a time, for several are made for every post."""
+    pairs = []
+    for _ in range((length + 1) // 2):
+        pairs.append(_PAIRS[number & 1023])
+        number >>= 10
+    pairs.reverse()
+    return "".join(pairs)[-length:]
 
 
 def new_id(now: float | None = None) -> str:
@@ -41,7 +46,9 @@ def derive(identifier: str, *parts: str) -> str:
 def keyed(secret: str, *parts: str, octets: int) -> str:
     """A keyed digest of the parts, `octets` long, in lower case base 32 without padding: what outsiders cannot forge."""
     digest = hmac.digest(secret.encode(), "\0".join(parts).encode("utf-8", "surrogatepass"), "sha256")
-    return base64.b32encode(digest[:octets]).decode().rstrip("=").lower()
+    length = -(-octets * 8 // 5)  # the last digit's spare bits are zeros (RFC 4648 section 6)
+    number = int.from_bytes(digest[:octets]) << (length * 5 - octets * 8)
+    return _crockford(number, length).translate(_FROM_RFC_4648)
 
 
 @lru_cache(maxsize=4096)  # asked for by every post of a group

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import random
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,17 +106,35 @@ class BoundedConnection(PsycopgConnection[Any]):
     """
 
     async def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """Wait for the server, at most `patience` seconds. Raises psycopg's `OperationalError`."""
+        """Wait for the server, at most `patience` seconds. Raises psycopg's `OperationalError`.
+
+        What has nothing to wait for, as every statement of a pipeline but the last, ends at once and costs no clock.
+        """
+        try:
+            first = next(gen)
+        except StopIteration as ended:
+            return ended.value
         limit = _wait_limit.get() if timeout is None else min(timeout, _wait_limit.get())
         try:
             async with asyncio.timeout(limit):
-                return await waiting.wait_async(gen, self.pgconn.socket, interval=interval)
+                return await waiting.wait_async(_resumed(first, gen), self.pgconn.socket, interval=interval)
         except TimeoutError:
             self.pgconn.finish()
             raise OperationalError(f"the server did not answer within {limit:g} s") from None
         except asyncio.CancelledError:
             self.pgconn.finish()
             raise
+
+
+def _resumed(first: Any, gen: Any) -> Generator[Any, Any, Any]:
+    """A generator of psycopg's that has been asked once already, and said `first`."""
+    ready = yield first
+    while True:
+        try:
+            wanted = gen.send(ready)
+        except StopIteration as ended:
+            return ended.value
+        ready = yield wanted
 
 
 def _open_postgresql(url: URL) -> AsyncEngine:
