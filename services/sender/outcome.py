@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from services.sender.answers import GIVEN_UP, Answer, clean
-from services.sender.retry import after_unknown, next_attempt
+from shared.retry import after_unknown, next_attempt
 from shared.messages import Fate, State
 from shared.replies import Kind, Reply
 from shared.topology import delay_step

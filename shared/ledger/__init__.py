@@ -9,7 +9,7 @@ once: expanded = delivered + deferred + failed + suppressed, where deferred is e
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -18,6 +18,7 @@ import msgspec
 from shared.ledger.bounces import Bounces
 from shared.ledger.due import Dues
 from shared.ledger.notes import Notes
+from shared.ledger.traces import Traces
 from shared.messages import BodyRef, Expanded, Fate, Reason, Refused, State, TargetKind
 from shared.replies import TROUBLE, TransientError
 
@@ -142,7 +143,10 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One address of a trace: its state, or the reason it was left out (`reason` set). `via` is the path of groups."""
+    """One address of a trace: its state, or the reason it was left out (`reason` set). `via` is the path of groups.
+
+    `instead` is the path by which a duplicate's copy came; none where that was another sub-group, or left out as well.
+    """
 
     post_id: str
     group: str
@@ -157,6 +161,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     hop: str
     at: float
     next_at: float | None
+    instead: tuple[str, ...] = ()
 
 
 class PostSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +185,7 @@ class ParkedRecord(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Ledger(Bounces, Dues, Notes, Protocol):
+class Ledger(Bounces, Dues, Notes, Traces, Protocol):
     """The port. All methods raise `LedgerUnavailable` when SQL does not answer in time; every method is idempotent."""
 
     # the expander's
@@ -236,16 +241,8 @@ class Ledger(Bounces, Dues, Notes, Protocol):
 
     async def post(self, post_id: str) -> PostSummary | None: ...
 
-    async def find(
-        self, *, message_id: str = "", group: str = "", recipient: str = "", limit: int = 20
-    ) -> Sequence[PostSummary]:
-        """Posts by Message-ID, group and/or recipient, newest first."""
-
     async def target_of_token(self, token: str) -> tuple[str, str] | None:
         """(post id, group) of a bounce address's token."""
-
-    def trace(self, post_id: str, *, recipient: str = "") -> AsyncIterator[Sequence[Row]]:
-        """Every address of a post, in pages: recipients first, then those left out."""
 
     async def totals(self, post_id: str, group: str = "") -> Totals: ...
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from shared.ledger import Row, Standing, Totals
 from shared.ledger.rows import DIRECT, FINAL, NUMBERS, STATES, reason_of, via_path
 from shared.ledger.sheets import FateGroup, Name, fates_of, keys_of, share_of
-from shared.messages import State
+from shared.messages import Reason, State
 
 _DELIVERED = NUMBERS[State.DELIVERED]
 _NONE = FateGroup(state=NUMBERS[State.QUEUED], code=0, status="", text="", hop="", at=0.0, next_at=None, names=[])
@@ -235,6 +235,13 @@ def left_out_rows(post_id: str, folded: Folded) -> list[Row]:
             hop="",
             at=at,
             next_at=None,
+            instead=_copy_of(key, folded) if reason == Reason.DUPLICATE else (),
         )
         for (key, group, reason, via), (address, at) in ordered
     ]
+
+
+def _copy_of(key: str, folded: Folded) -> tuple[str, ...]:
+    """The path by which somebody's one copy came."""
+    entry = folded.people.get(key)
+    return () if entry is None else via_path(entry.via, entry.group)

@@ -8,7 +8,7 @@ in half, and everything may be said again.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Double, func, literal_column, select, update
@@ -26,7 +26,6 @@ from shared.ledger import (
     ParkedRecord,
     PostRecord,
     PostSummary,
-    Row,
     Standing,
     Taken,
     TargetRecord,
@@ -40,9 +39,10 @@ from shared.ledger import (
 from shared.ledger.rows import bounded
 from shared.ledger.store_bounces import StoredBounces
 from shared.ledger.store_bulk import CLOCK
-from shared.ledger.store_notes import StoredNotes
 from shared.ledger.store_due import StoredDue
+from shared.ledger.store_notes import StoredNotes
 from shared.ledger.store_sweep import Sweeper, needs_body
+from shared.ledger.store_trace import StoredTraces
 from shared.ledger.store_write import Filed, Recorded, Work
 from shared.ledger.tables import claims, post_groups, refusal_counts, refusals
 from shared.messages import BodyRef, Expanded, Fate, Refused
@@ -64,7 +64,7 @@ _KINDS: dict[str, _Kind] = {  # in the order in which they are done: who takes s
 }
 
 
-class SqlLedger(StoredBounces, StoredDue, StoredNotes):
+class SqlLedger(StoredTraces, StoredBounces, StoredDue, StoredNotes):
     """The ledger in one database. `owned`: the engine is disposed of by `close`."""
 
     def __init__(self, engine: AsyncEngine, *, owned: bool = False) -> None:
@@ -236,25 +236,10 @@ class SqlLedger(StoredBounces, StoredDue, StoredNotes):
         """One post with its targets and sums; many who ask at the same time are answered together."""
         return cast("PostSummary | None", await self._posts.submit("post", bounded(post_id)))
 
-    async def find(
-        self, *, message_id: str = "", group: str = "", recipient: str = "", limit: int = 20
-    ) -> Sequence[PostSummary]:
-        """Posts by Message-ID (with or without its brackets), group and/or recipient, newest first."""
-        async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
-            ids = await store_read.find(
-                connection, message_id=message_id, group=group, recipient=recipient, limit=limit
-            )
-        return await store_read.summaries(self._ask, ids)
-
     async def target_of_token(self, token: str) -> tuple[str, str] | None:
         """(post id, group) of a bounce address's token."""
         async with read(self._engine, LedgerUnavailable) as connection:
             return await store_read.target_of_token(connection, token)
-
-    async def trace(self, post_id: str, *, recipient: str = "") -> AsyncIterator[Sequence[Row]]:
-        """Every address of a post, in pages of at most 500: recipients first, slice by slice, then those left out."""
-        async for page in store_read.trace(self._ask, post_id, recipient):
-            yield page
 
     async def totals(self, post_id: str, group: str = "") -> Totals:
         """The sums of a post or of one of its groups: each recipient of its sheets is counted once (P4)."""

@@ -33,10 +33,15 @@ def _filled(body: str, **parts: str) -> str:
 
 
 class Bulk:
-    """A statement over rows `r`. `columns` are theirs with PostgreSQL's types; `{columns}`, `{clock}` and `parts` are filled in."""
+    """A statement over rows `r`. `columns` are theirs with PostgreSQL's types; `{columns}`, `{clock}` and `parts` are filled in.
 
-    def __init__(self, columns: Mapping[str, str], body: str, **parts: str) -> None:
+    `near` names the column of a table in periods (`store_periods.py`) that `r.post_id` is joined to: then only the periods of these posts are opened.
+    """
+
+    def __init__(self, columns: Mapping[str, str], body: str, *, near: str = "", **parts: str) -> None:
         names = ", ".join(columns)
+        self._near = list(columns).index("post_id") if near else None
+        between = {"sqlite": "", "postgresql": f"{near} >= {{low}} AND {near} <= {{high}} AND " if near else ""}
         cells = {
             "sqlite": [f"value ->> {number} AS {name}" for number, name in enumerate(columns)],
             "postgresql": [
@@ -46,26 +51,36 @@ class Bulk:
         source = {"sqlite": "json_each({rows})", "postgresql": "jsonb_array_elements(CAST({rows} AS jsonb))"}
         template = {
             dialect: f"WITH r AS (SELECT {', '.join(cells[dialect])} FROM {source[dialect]}) "  # noqa: S608 - constants of this package
-            + _filled(_filled(body, **parts), columns=names, clock=CLOCK[dialect])
+            + _filled(_filled(body, **parts), columns=names, clock=CLOCK[dialect], near=between[dialect])
             for dialect in CLOCK
         }
         self._texts = {
             "sqlite": _filled(template["sqlite"], rows=":rows"),
-            "postgresql": _filled(template["postgresql"].replace("%", "%%"), rows="%(rows)s"),
+            "postgresql": _filled(
+                template["postgresql"].replace("%", "%%"), rows="%(rows)s", low="%(low)s", high="%(high)s"
+            ),
         }
-        self._statements = {dialect: text(_filled(template[dialect], rows=":rows")) for dialect in CLOCK}
+        self._statements = {
+            dialect: text(_filled(template[dialect], rows=":rows", low=":low", high=":high")) for dialect in CLOCK
+        }
 
     def step(self, rows: Sequence[SqlRow]) -> Step:
         """The statement over `rows`, for a line."""
-        return Step(self._texts, {"rows": msgspec.json.encode(rows).decode()})
+        return Step(self._texts, self._values(rows))
+
+    def _values(self, rows: Sequence[SqlRow]) -> dict[str, str]:
+        values = {"rows": msgspec.json.encode(rows).decode()}
+        if self._near is not None:
+            ids = [str(row[self._near]) for row in rows]
+            values |= {"low": min(ids, default=""), "high": max(ids, default="")}
+        return values
 
     async def run(self, connection: AsyncConnection, rows: Sequence[SqlRow]) -> list[Any]:
         """Run it over `rows`, in chunks; returns the rows that it returns."""
         statement = self._statements[connection.dialect.name]
         answers: list[Any] = []
         for start in range(0, len(rows), CHUNK):
-            payload = msgspec.json.encode(rows[start : start + CHUNK]).decode()
-            result = await connection.execute(statement, {"rows": payload})
+            result = await connection.execute(statement, self._values(rows[start : start + CHUNK]))
             if result.returns_rows:
                 answers.extend(result.all())
         return answers

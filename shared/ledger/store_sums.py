@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import NamedTuple
 
 from shared.database.line import Rows, Step
+from shared.groups import SLOTS, slot
 from shared.ledger import Totals
 from shared.ledger.fold import Folded, Sheet, Sums, counted, fold
 from shared.ledger.sheets import summed
@@ -32,13 +33,15 @@ _PLAN = Bulk(_ID, "SELECT id, cells, slices FROM r JOIN posts ON posts.id = r.po
 _HEADS = Bulk(
     _ID,
     "SELECT r.post_id, group_key, number, parts, announced, queued, suppressed, digest FROM r "
-    "JOIN shares ON shares.post_id = r.post_id",
+    "JOIN shares ON {near}shares.post_id = r.post_id",
+    near="shares.post_id",
 )
 _FINAL = Bulk(
     _ID,
     "SELECT r.post_id, group_key, {slice}, sum(delivered), sum(failed), sum(deferred), "
     "sum(digest / 4294967296), sum(digest % 4294967296) "
-    "FROM r JOIN attempts ON attempts.post_id = r.post_id LEFT JOIN posts ON posts.id = r.post_id GROUP BY 1, 2, 3",
+    "FROM r JOIN attempts ON {near}attempts.post_id = r.post_id LEFT JOIN posts ON posts.id = r.post_id GROUP BY 1, 2, 3",
+    near="attempts.post_id",
     slice="CASE WHEN posts.id IS NULL OR posts.slices <= 1 THEN 0 WHEN cell >= posts.cells THEN posts.slices - 1 "
     "ELSE CAST(cell AS bigint) * posts.slices / posts.cells END",
 )
@@ -47,12 +50,14 @@ _RANGE = {"n": "int4", "post_id": "text", "low": "int4", "high": "int4"}
 _SHARES = Bulk(
     _RANGE,
     "SELECT n, seq, group_key, 0, at, content FROM r "
-    "JOIN shares AS s ON s.post_id = r.post_id AND s.number >= r.low AND s.number <= r.high",
+    "JOIN shares AS s ON {near}s.post_id = r.post_id AND s.number >= r.low AND s.number <= r.high",
+    near="s.post_id",
 )
 _ATTEMPTS = Bulk(
     _RANGE,
     "SELECT n, seq, group_key, attempts, at, content FROM r "
-    "JOIN attempts AS a ON a.post_id = r.post_id AND a.cell >= r.low AND a.cell <= r.high",
+    "JOIN attempts AS a ON {near}a.post_id = r.post_id AND a.cell >= r.low AND a.cell <= r.high",
+    near="a.post_id",
 )
 
 
@@ -89,6 +94,10 @@ class Plan(NamedTuple):
         """The slice of a share."""
         return min(number, self.slices - 1)
 
+    def slices_of(self, keys: Iterable[str]) -> list[int]:
+        """The slices that recipients are in. The first one also has the sub-groups that are handed a post of their own."""
+        return sorted({0, *(slot(each) * self.slices // SLOTS for each in keys)})
+
     def ranges(self, number: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """The numbers of shares, and the cells, of a slice (both ends included); the last one has all that follow."""
         last = number >= self.slices - 1
@@ -120,6 +129,13 @@ def book_steps(ids: Sequence[str]) -> list[Step]:
     return [bulk.step(rows) for bulk in (_PLAN, _TARGETS, _HEADS, _FINAL)]
 
 
+def plan_steps(ids: Sequence[str]) -> list[Step]:
+    """Statements that `books_of` understands too: what it takes to find the slices, without what became of them."""
+    nothing = _TARGETS.step([]), _FINAL.step([])
+    rows = [(post_id,) for post_id in ids]
+    return [_PLAN.step(rows), nothing[0], _HEADS.step(rows), nothing[1]]
+
+
 def books_of(ids: Sequence[str], told: Sequence[Rows]) -> dict[str, Book]:
     """What is known of each post."""
     plans = {post_id: Plan(cells, slices) for post_id, cells, slices in told[0]}
@@ -144,11 +160,11 @@ def _checked(book: Book) -> Book:
 
 async def folds(run: Run, spans: Sequence[Span]) -> AsyncIterator[tuple[Span, Folded]]:
     """The slices, folded; each read when the one before it is done with."""
-    async for span, sheets in _sheets(run, spans):
+    async for span, sheets in sheets_of(run, spans):
         yield span, fold(sheets)
 
 
-async def _sheets(
+async def sheets_of(
     run: Run, spans: Sequence[Span], *, weights: Sequence[int] = ()
 ) -> AsyncIterator[tuple[Span, list[Sheet]]]:
     """What was told of each slice; read in portions of about `TOGETHER` recipients, as `weights` tells of each."""
@@ -180,19 +196,19 @@ async def totals_of(run: Run, books: Mapping[str, Book]) -> dict[str, dict[str, 
     sums: dict[str, dict[str, Sums]] = {post_id: {} for post_id in books}
     spans, weights = [], []
     for post_id, book in books.items():
-        for number, heads, finals in _slices(book):
+        for number, heads, finals in slices_of(book):
             known = _known(heads, finals)
             if known is None:
                 spans.append(Span(post_id, book.plan, number))
                 weights.append(1 + _weight(heads, finals))
             else:
                 _add(sums[post_id], known)
-    async for span, sheets in _sheets(run, spans, weights=weights):
+    async for span, sheets in sheets_of(run, spans, weights=weights):
         _add(sums[span.post_id], counted(sheets))
     return {post_id: _told(books[post_id], sums[post_id]) for post_id in books}
 
 
-def _slices(book: Book) -> Iterable[tuple[int, list[Head], list[Final]]]:
+def slices_of(book: Book) -> Iterable[tuple[int, list[Head], list[Final]]]:
     """What is known of each slice of which something is known."""
     slices: dict[int, tuple[list[Head], list[Final]]] = {}
     for head in book.heads:

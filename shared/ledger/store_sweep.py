@@ -1,15 +1,32 @@
 """What may go: posts that are finished and old, and what has run out. Deleted in portions, so that no writer waits long behind it.
 
-A post goes in this order: the post and its targets, then its sheets, and with a small share its people. A sweep that is cut short leaves sheets
-without a post; the next one finds them (`strays`), as it finds the attempts of reports, which have no post of their own.
+A post goes in this order: the post and its targets, then its sheets, and with a small share its people. On PostgreSQL the sheets go with their
+period (`store_periods.py`), as soon as all of it is old; on SQLite, and in the rest, in portions. A sweep that is cut short leaves sheets without
+a post; the next one finds them (`strays`), as it finds the attempts of reports, which have no post of their own.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, Table, delete, exists, func, literal_column, or_, select, tuple_
+from sqlalchemy import (
+    ColumnClause,
+    ColumnElement,
+    Delete,
+    column,
+    delete,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    text,
+    tuple_,
+)
+from sqlalchemy import table as sql_table
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.database.engine import read, transact
@@ -17,10 +34,11 @@ from shared.identity import new_id
 from shared.ledger import LedgerUnavailable
 from shared.ledger.due import NEVER
 from shared.ledger.fold import Sheet, fold
-from shared.ledger.rows import FINAL, bounded
+from shared.ledger.rows import FINAL, SqlRow, bounded
 from shared.ledger.sheets import hashes, share_keys
 from shared.ledger.store_bulk import CLOCK, Bulk
 from shared.ledger.store_open import FINGERPRINTS_KEPT
+from shared.ledger.store_periods import REST, TABLES, Period, Periods
 from shared.ledger.store_read import unfinished
 from shared.ledger.store_sums import Run
 from shared.ledger.tables import (
@@ -38,9 +56,17 @@ from shared.ledger.tables import (
 
 PORTION = 500
 """Sheets deleted in one transaction."""
-SHARES_AT_ONCE = 20
-"""Small shares deleted in one transaction: each has up to a thousand people, whose rows go with it."""
-POSTS_AT_ONCE = 100
+SHARES_AT_ONCE = 500
+PEOPLE_AT_ONCE = 3000
+"""Small shares deleted in one transaction, and about how many people: each has a row that goes with its share."""
+POSTS_AT_ONCE = {"sqlite": 500, "postgresql": 5000}
+"""Posts deleted in one transaction: on SQLite everybody waits for it."""
+FOLDED_AT_ONCE = 200
+"""Posts whose sheets are read at a time."""
+BREATH = 0.25
+"""Pause after a portion, as a part of the time that it took: others have their turn."""
+LONG = 60.0
+"""Seconds for a read that may look through all the sheets of a period."""
 CLAIMS_KEPT = 3600.0
 """Seconds that a claim is kept after it ran out; nobody's clock is asked."""
 REFUSALS_KEPT = 100_000
@@ -48,10 +74,31 @@ REFUSALS_KEPT = 100_000
 RECENT = 7 * 86400.0
 """A post's body is needed at least this long: a report that quotes it may still be on its way when the post is finished."""
 
-
 _FORGET = Bulk(
     {"hash": "int8", "post_id": "text"},
-    "DELETE FROM people WHERE (hash, post_id) IN (SELECT hash, post_id FROM r)",
+    "DELETE FROM people WHERE {near}(hash, post_id) IN (SELECT hash, post_id FROM r)",
+    near="people.post_id",
+)
+
+# A post is seen to be finished when all shares of all its targets are there, each once, nobody was ever put off, and as many are final as
+# were queued, with the same digest (added up in halves, for SQLite's sums must not overflow). Whatever else there is, is folded.
+_UNSURE = text(
+    "WITH s AS (SELECT post_id, count(*) AS n, count(DISTINCT group_key || '/' || CAST(number AS text)) AS told, "
+    "count(DISTINCT group_key) AS held, min(parts) AS least, max(parts) AS parts, sum(queued) AS queued, "
+    "CAST(sum(digest & 4294967295) AS bigint) AS low, CAST(sum(digest / 4294967296) AS bigint) AS high "
+    "FROM shares WHERE post_id > :after AND post_id <= :last GROUP BY post_id), "
+    "a AS (SELECT post_id, sum(deferred) AS deferred, sum(delivered + failed) AS final, "
+    "CAST(sum(digest & 4294967295) AS bigint) AS low, CAST(sum(digest / 4294967296) AS bigint) AS high "
+    "FROM attempts WHERE post_id > :after AND post_id <= :last GROUP BY post_id), "
+    "t AS (SELECT post_id FROM post_groups WHERE post_id > :after AND post_id <= :last AND NOT EXISTS "
+    "(SELECT 1 FROM shares WHERE shares.post_id = post_groups.post_id AND shares.group_key = post_groups.group_key)) "
+    "SELECT posts.id FROM posts LEFT JOIN s ON s.post_id = posts.id LEFT JOIN a ON a.post_id = posts.id "
+    "WHERE posts.id > :after AND posts.id <= :last AND posts.accepted_at < :before AND NOT ("
+    "coalesce(s.n, 0) > 0 AND s.n = s.told AND s.n = s.held * s.parts AND s.least = s.parts "
+    "AND coalesce(a.deferred, 0) = 0 AND coalesce(a.final, 0) = s.queued "
+    "AND (coalesce(a.low, 0) & 4294967295) = (s.low & 4294967295) "
+    "AND ((coalesce(a.high, 0) + (coalesce(a.low, 0) >> 32)) & 2147483647) = ((s.high + (s.low >> 32)) & 2147483647) "
+    "AND posts.id NOT IN (SELECT post_id FROM t)) ORDER BY posts.id"
 )
 
 
@@ -70,110 +117,191 @@ class Sweeper:
     def __init__(self, engine: AsyncEngine, run: Run) -> None:
         self._engine = engine
         self._run = run
+        self._periods = Periods(engine) if engine.dialect.name == "postgresql" else None
 
     async def sweep(self, before: float) -> int:
         """Drop finished posts accepted before that time, and all that has run out; how many posts went."""
-        dropped = 0
-        async for ids in self._old_posts(before):
-            dropped += await self._drop(ids)
-        for table in (attempts, shares):
-            await self._strays(table, before)
+        horizon, now = new_id(before)[:10], time.time()
+        if self._periods is not None:
+            await self._periods.ahead(now, now - before)
+        dropped = await self._drop_posts(before)
+        if self._periods is None:
+            await self._strays("", "", horizon, before)
+        else:
+            await self._drop_periods(self._periods, horizon, before)
+            await self._strays(REST, "", horizon, before)
         await self._run_out(before)
         return dropped
 
-    async def _old_posts(self, before: float) -> AsyncIterator[list[str]]:
-        """Ids sort by time: those of the time before are looked at, and no others."""
-        after, horizon = "", new_id(before + 1)[:10]
-        while True:
-            query = select(posts.c.id).where(posts.c.accepted_at < before, posts.c.id > after, posts.c.id < horizon)
-            async with read(self._engine, LedgerUnavailable) as connection:
-                ids = list(await connection.scalars(query.order_by(posts.c.id).limit(POSTS_AT_ONCE)))
-            if not ids:
-                return
-            busy = await unfinished(self._run, ids)
-            after = ids[-1]
-            yield [post_id for post_id in ids if post_id not in busy]
+    # --- posts -------------------------------------------------------------------------------------------------------
+    async def _drop_posts(self, before: float) -> int:
+        """Posts with their targets and notes, window by window; ids sort by time: those of the time before are looked at, and no others."""
+        dropped, after, horizon = 0, "", new_id(before + 1)[:10]
+        size = POSTS_AT_ONCE[self._engine.dialect.name]
+        while (last := await self._end_of_window(after, horizon, size)) is not None:
+            busy = await self._unfinished(after, last, before)
+            began = time.monotonic()
+            dropped += await self._drop_heads(after, last, before, busy)
+            await asyncio.sleep((time.monotonic() - began) * BREATH)
+            after = last
+        return dropped
 
-    async def _drop(self, ids: Sequence[str]) -> int:
-        """Posts and targets in one transaction; then their sheets, in portions."""
-        if not ids:
-            return 0
+    async def _end_of_window(self, after: str, horizon: str, size: int) -> str | None:
+        window = select(posts.c.id).where(posts.c.id > after, posts.c.id < horizon).order_by(posts.c.id).limit(size)
+        async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
+            last: str | None = await connection.scalar(select(func.max(window.subquery().c.id)))
+        return last
+
+    async def _unfinished(self, after: str, last: str, before: float) -> list[str]:
+        """Posts of a window that have to stay: most are seen to be finished by their counts and digests alone, the others are folded."""
+        async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
+            values = {"after": after, "last": last, "before": before}
+            unsure = list(await connection.scalars(_UNSURE, values))
+        busy: list[str] = []
+        for start in range(0, len(unsure), FOLDED_AT_ONCE):
+            busy += await unfinished(self._run, unsure[start : start + FOLDED_AT_ONCE])
+        return busy
+
+    async def _drop_heads(self, after: str, last: str, before: float, busy: Sequence[str]) -> int:
+        columns = posts.c
+        old = (columns.id > after) & (columns.id <= last) & (columns.accepted_at < before) & columns.id.not_in(busy)
 
         async def heads(connection: AsyncConnection) -> int:
             for table in (notes, post_groups):
-                await connection.execute(delete(table).where(table.c.post_id.in_(ids)))
-            return (await connection.execute(delete(posts).where(posts.c.id.in_(ids)))).rowcount
+                name = table.c.post_id
+                within = delete(table).where(name > after, name <= last, name.in_(select(columns.id).where(old)))
+                await connection.execute(within)
+            return (await connection.execute(delete(posts).where(old))).rowcount
 
-        gone = await transact(self._engine, LedgerUnavailable, heads)
-        await self._drop_sheets(ids)
-        return gone
+        return await transact(self._engine, LedgerUnavailable, heads, limit=LONG)
 
-    async def _drop_sheets(self, ids: Sequence[str]) -> None:
-        await self._drop_small_shares(ids)
+    # --- periods -----------------------------------------------------------------------------------------------------
+    async def _drop_periods(self, periods: Periods, horizon: str, before: float) -> None:
+        """Drop the periods whose posts are gone; what is not finished goes on in the rest. Where that is much, the period stays for now, and what
+        is finished is taken from among it."""
+        old = [period for table in TABLES for period in await periods.all(table) if period.high <= horizon]
+        staying: dict[tuple[str, str], list[str]] = {}
+        for period in old:
+            bounds = period.low, period.high
+            if bounds not in staying:
+                staying[bounds] = await self._staying(period, before)
+            people = await self._people_of(staying[bounds]) if period.table == "people" else []
+            if not await periods.detach(period, staying[bounds], people):
+                await self._strays("", *bounds, before)
+        await periods.drop_detached(time.time())
+
+    async def _staying(self, period: Period, before: float) -> list[str]:
+        """The posts of a period that are not to go: those that are still there, and sheets without a post that wait for something."""
+        within = posts.c.id >= period.low, posts.c.id < period.high
+        async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
+            keep = set(await connection.scalars(select(posts.c.id).where(*within)))
+            name, told = attempts.c.post_id, exists().where(shares.c.post_id == attempts.c.post_id)
+            late = (attempts.c.deferred > 0) | (attempts.c.at >= before)
+            query = select(name).distinct().where(name >= period.low, name < period.high, late, ~told)
+            suspects = set(await connection.scalars(query))
+        names = sorted(suspects - keep)
+        for start in range(0, len(names), FOLDED_AT_ONCE):
+            keep |= await self._waiting(names[start : start + FOLDED_AT_ONCE], before)
+        return sorted(keep)
+
+    async def _people_of(self, ids: Sequence[str]) -> list[SqlRow]:
+        """The rows of `people` of these posts."""
+        query = select(shares.c.post_id, shares.c.content).where(shares.c.signature.is_(None))
+        found: set[SqlRow] = set()
+        for start in range(0, len(ids), FOLDED_AT_ONCE):
+            async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
+                rows = await connection.execute(query.where(shares.c.post_id.in_(ids[start : start + FOLDED_AT_ONCE])))
+                for post_id, content in rows:
+                    found.update((number, post_id) for number in hashes(share_keys(content)))
+        return sorted(found, key=str)
+
+    # --- sheets, in portions -----------------------------------------------------------------------------------------
+    async def _strays(self, suffix: str, after: str, horizon: str, before: float) -> None:
+        """Sheets without a post, all they tell of final and old, in the tables with this suffix: of posts that went, and of reports."""
         for table in (attempts, shares):
-            names = tuple_(*table.primary_key.columns)
-            some = select(*table.primary_key.columns).where(table.c.post_id.in_(ids)).limit(PORTION)
-            statement = delete(table).where(names.in_(some))
+            name: ColumnClause[str] = column("post_id")
+            last = after
+            part = sql_table(table.name + suffix, name)
+            while True:
+                some = select(name).distinct().select_from(part).where(name > last, name < horizon)
+                async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
+                    ids = list(await connection.scalars(some.order_by(name).limit(FOLDED_AT_ONCE)))
+                    if not ids:
+                        break
+                    keep = set(await connection.scalars(select(posts.c.id).where(posts.c.id.in_(ids))))
+                keep |= await self._waiting([each for each in ids if each not in keep], before)
+                await self._drop_sheets([each for each in ids if each not in keep], suffix)
+                last = ids[-1]
 
-            async def portion(connection: AsyncConnection, statement: Delete = statement) -> int:
-                return (await connection.execute(statement)).rowcount
+    async def _waiting(self, ids: Sequence[str], before: float) -> set[str]:
+        """Those of some posts without a record that have a young sheet, or of which a recipient is deferred still.
 
-            while await transact(self._engine, LedgerUnavailable, portion):
-                pass  # ends when a portion finds nothing more
+        A report has no record and no share, and one of an old post may be on its way; what has a share had a record, and that went.
+        """
+        told = (attempts.c.post_id, attempts.c.cell, attempts.c.seq, attempts.c.group_key, attempts.c.attempts)
+        waits: set[str] = set()
+        async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
+            gone = set(await connection.scalars(select(shares.c.post_id).distinct().where(shares.c.post_id.in_(ids))))
+            ids = [each for each in ids if each not in gone]
+            young = select(attempts.c.post_id).distinct().where(attempts.c.post_id.in_(ids), attempts.c.at >= before)
+            waits.update(await connection.scalars(young))
+            late = select(attempts.c.post_id, attempts.c.cell).distinct()
+            late = late.where(attempts.c.post_id.in_(ids), attempts.c.deferred > 0)
+            cells = sorted(tuple(row) for row in await connection.execute(late) if row[0] not in waits)
+            for start in range(0, len(cells), FOLDED_AT_ONCE):
+                some = tuple_(attempts.c.post_id, attempts.c.cell).in_(cells[start : start + FOLDED_AT_ONCE])
+                sheets: dict[tuple[str, int], list[Sheet]] = {}
+                for post_id, cell, *rest in await connection.execute(
+                    select(*told, attempts.c.at, attempts.c.content).where(some)
+                ):
+                    sheets.setdefault((post_id, cell), []).append(Sheet(*rest))
+                waits.update(post_id for (post_id, _), each in sheets.items() if _anybody_waits(each))
+        return waits
 
-    async def _drop_small_shares(self, ids: Sequence[str]) -> None:
+    async def _drop_sheets(self, ids: Sequence[str], suffix: str) -> None:
+        if not ids:
+            return
+        await self._drop_small_shares(ids, suffix)
+        for table in (attempts, shares):
+            names: list[ColumnClause[Any]] = [column(each.name) for each in table.primary_key.columns]
+            part = sql_table(table.name + suffix, *names)
+            some = select(*names).select_from(part).where(column("post_id").in_(ids)).limit(PORTION)
+            await self._in_portions(delete(part).where(tuple_(*names).in_(some)))
+
+    async def _in_portions(self, statement: Delete) -> None:
+        async def portion(connection: AsyncConnection) -> int:
+            return (await connection.execute(statement)).rowcount
+
+        began = time.monotonic()
+        while await transact(self._engine, LedgerUnavailable, portion) == PORTION:
+            await asyncio.sleep((time.monotonic() - began) * BREATH)
+            began = time.monotonic()
+
+    async def _drop_small_shares(self, ids: Sequence[str], suffix: str) -> None:
         """The shares that `people` has rows of, with those."""
-        columns, names = shares.c, tuple_(*shares.primary_key.columns)
-        some = select(*shares.primary_key.columns, columns.content).where(columns.post_id.in_(ids))
-        some = some.where(columns.signature.is_(None)).limit(SHARES_AT_ONCE)
+        names: list[ColumnClause[Any]] = [column(each.name) for each in shares.primary_key.columns]
+        told: list[ColumnClause[Any]] = [column(name) for name in ("queued", "suppressed", "content")]
+        part = sql_table(shares.name + suffix, *names, *told, column("signature"))
+        some = select(*names, *told).select_from(part)
+        some = some.where(column("post_id").in_(ids), column("signature").is_(None)).limit(SHARES_AT_ONCE)
 
         async def portion(connection: AsyncConnection) -> int:
-            found = (await connection.execute(some)).all()
-            if not found:
-                return 0
-            everybody = {(number, row.post_id) for row in found for number in hashes(share_keys(row.content))}
-            await _FORGET.run(connection, sorted(everybody))
-            await connection.execute(delete(shares).where(names.in_([tuple(row)[:-1] for row in found])))
+            found = _up_to((await connection.execute(some)).all())
+            if found:
+                everybody = {(number, row.post_id) for row in found for number in hashes(share_keys(row.content))}
+                await _by_key(connection)
+                await _FORGET.run(connection, sorted(everybody))
+                await connection.execute(
+                    delete(part).where(tuple_(*names).in_([tuple(row)[: len(names)] for row in found]))
+                )
             return len(found)
 
-        while await transact(self._engine, LedgerUnavailable, portion):
-            pass  # ends when a portion finds nothing more
+        began = time.monotonic()
+        while await transact(self._engine, LedgerUnavailable, portion):  # ends when a portion finds nothing more
+            await asyncio.sleep((time.monotonic() - began) * BREATH)
+            began = time.monotonic()
 
-    async def _strays(self, table: Table, before: float) -> None:
-        """Sheets without a post, all they tell of final and old: of reports, and of a sweep that was cut short."""
-        horizon, after = new_id(before)[:10], ""
-        while True:
-            query = select(func.min(table.c.post_id)).where(table.c.post_id > after, table.c.post_id < horizon)
-            async with read(self._engine, LedgerUnavailable) as connection:
-                post_id = await connection.scalar(query)
-                if post_id is None:
-                    return
-                keep = await self._kept(connection, table, post_id, before)
-            after = post_id
-            if not keep:
-                await self._drop_sheets([post_id])
-
-    async def _kept(self, connection: AsyncConnection, table: Table, post_id: str, before: float) -> bool:
-        if await connection.scalar(select(posts.c.id).where(posts.c.id == post_id)) is not None:
-            return True
-        young = select(table.c.post_id).where(table.c.post_id == post_id, table.c.at >= before).limit(1)
-        if await connection.scalar(young) is not None:
-            return True
-        return table is attempts and await self._waits(connection, post_id)
-
-    @staticmethod
-    async def _waits(connection: AsyncConnection, post_id: str) -> bool:
-        """Whether a recipient is deferred still: looked for in the cells of which a sheet says so, one by one."""
-        columns = attempts.c
-        told = (columns.seq, columns.group_key, columns.attempts, columns.at, columns.content)
-        late = select(columns.cell).distinct().where(columns.post_id == post_id, columns.deferred > 0)
-        for cell in await connection.scalars(late):
-            rows = await connection.execute(select(*told).where(columns.post_id == post_id, columns.cell == cell))
-            people = fold(Sheet(*row) for row in rows).people
-            if any(entry.fate.state < FINAL for entry in people.values()):
-                return True
-        return False
-
+    # --- what runs out -----------------------------------------------------------------------------------------------
     async def _run_out(self, before: float) -> None:
         clock: ColumnElement[float] = literal_column(CLOCK[self._engine.dialect.name])
         last = select(refusals.c.at).order_by(refusals.c.at.desc()).limit(1).offset(REFUSALS_KEPT)
@@ -197,3 +325,24 @@ class Sweeper:
                 await connection.execute(statement)
 
             await transact(self._engine, LedgerUnavailable, work, limit=60.0)
+
+
+def _anybody_waits(sheets: Sequence[Sheet]) -> bool:
+    return any(entry.fate.state < FINAL for entry in fold(sheets).people.values())
+
+
+def _up_to(rows: Sequence[Any]) -> Sequence[Any]:
+    """The first of some shares, one at least, with no more than `PEOPLE_AT_ONCE` people."""
+    people = 0
+    for number, row in enumerate(rows):
+        people += row.queued + row.suppressed
+        if number and people > PEOPLE_AT_ONCE:
+            return rows[:number]
+    return rows
+
+
+async def _by_key(connection: AsyncConnection) -> None:
+    """Find rows by their keys in this transaction, whatever PostgreSQL thinks of the size of a table."""
+    if connection.dialect.name == "postgresql":
+        for method in ("seqscan", "hashjoin", "mergejoin"):
+            await connection.execute(text(f"SET LOCAL enable_{method} = off"))

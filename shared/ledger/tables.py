@@ -122,6 +122,8 @@ shares = Table(
 )
 Index(
     "ix_shares_big",
+    shares.c.parts,
+    shares.c.number,
     shares.c.post_id,
     postgresql_where=shares.c.signature.is_not(None),
     sqlite_where=shares.c.signature.is_not(None),

@@ -8,10 +8,13 @@ import time
 from typing import Any
 
 import msgspec
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.groups import cell, slot
 from shared.identity import derive, new_id
+from shared.ledger import Row
 from shared.ledger.notes import Note
 from shared.ledger.store import SqlLedger
 from shared.messages import (
@@ -20,6 +23,7 @@ from shared.messages import (
     Delivery,
     Origin,
     Post,
+    Queued,
     Reason,
     Recipient,
     Refused,
@@ -74,6 +78,138 @@ async def test_find_by_message_id_group_and_recipient_newest_first(ledger: SqlLe
     assert await found(recipient="nobody@x.test") == []
     assert await found(limit=3) == [5, 4, 3]
     assert (await ledger.find(recipient="only3@x.test"))[0].totals.deferred == 2
+
+
+async def test_find_by_time_and_page_by_page(ledger: SqlLedger) -> None:
+    start = time.time() - 10 * DAY
+    posts = [post(accepted_at=start + n * DAY, message_id=f"<m{n % 2}@x>") for n in range(8)]
+    large = [f"m{n}@x.test" for n in range(1200)]  # more than have rows of their own
+    for number, record in enumerate(posts):
+        await ledger.open_post(record, [target(f"g{number % 2}@example.test")])
+        everybody = large if number in (2, 5) else ["m7@x.test"]
+        await ledger.file(share(record.id, everybody, group=f"g{number % 2}@example.test"))
+
+    async def found(**asked: Any) -> list[int]:
+        ids = [record.id for record in posts]
+        return [ids.index(summary.record.id) for summary in await ledger.find(**asked)]
+
+    assert await found(since=start + 5 * DAY) == [7, 6, 5]
+    assert await found(until=start + 2 * DAY) == [1, 0]
+    assert await found(since=start + 2 * DAY, until=start + 6 * DAY, limit=3) == [5, 4, 3]
+    assert await found(since=start + 2 * DAY, until=start + 6 * DAY, after=posts[3].id) == [2]
+    for asked in (
+        {"recipient": "M7@x.test"},
+        {"group": "g1@example.test"},
+        {"message_id": "m1@x"},
+        {"message_id": "m1@x", "recipient": "m7@x.test"},
+        {"recipient": "m7@x.test", "group": "g1@example.test"},
+        {"recipient": "m9@x.test"},
+        {"recipient": "m9@x.test", "message_id": "m1@x", "group": "g1@example.test"},
+        {},
+    ):
+        everything = await found(**asked)
+        assert everything == sorted(everything, reverse=True)
+        assert len(everything) == {"m9@x.test": 1 if len(asked) > 1 else 2}.get(
+            asked.get("recipient", ""), len(everything)
+        )
+        pages, last = list[int](), ""
+        while page := await found(**asked, after=last, limit=1):
+            pages += page
+            last = posts[page[-1]].id
+        assert pages == everything
+        within = await found(**asked, since=start + 2 * DAY, until=start + 6 * DAY)
+        assert within == [number for number in everything if 2 <= number < 6]
+    assert await found(recipient="nobody@x.test") == []
+    assert await found(message_id="m0@x", recipient="nobody@x.test") == []
+
+
+async def test_p4_a_trace_page_by_page_says_what_the_whole_says(ledger: SqlLedger) -> None:
+    record = post(cells=4, slices=4)
+    await ledger.open_post(record, [target()])
+    names = [f"m{n:03}@x.test" for n in range(300)]
+    parts = [tuple(name for name in names if cell(slot(name), 4) == number) for number in range(4)]
+    for number, part in enumerate(parts):
+        left_out = [Suppressed(addresses=part[:7], reason=Reason.PAUSED, via=(GROUP, str(n))) for n in range(2)]
+        left_out.append(Suppressed(addresses=part[7:9], reason=Reason.AUTHOR, via=(GROUP,)))
+        await ledger.file(share(record.id, part[9:], left_out if number != 2 else (), index=number, of=4))
+        if number:
+            ends = [State.DELIVERED, State.FAILED, State.DEFERRED]
+            fates = [fate(name, ends[n % number]) for n, name in enumerate(part[9:20])]
+            await ledger.record(at(record.id, number), GROUP, fates)
+    whole = await rows_of(ledger, record.id)
+    assert len(whole) == 300 - 9 * 4 + 3 * 16
+    for words in ("", "delivered", "failed", "deferred paused", "queued", "suppressed", "author"):
+        states = words.split()
+        wanted = [
+            row
+            for row in whole
+            if not states
+            or (row.state is not None and row.state.value in states)
+            or (row.reason is not None and (row.reason.value in states or "suppressed" in states))
+        ]
+        assert wanted
+        for limit in (1 if len(wanted) < 60 else 41, 500):
+            rows, after = list[Row](), ""
+            while True:
+                page = await ledger.trace_page(record.id, states=states, after=after, limit=limit)
+                assert len(page.rows) <= limit
+                rows += page.rows
+                after = page.after
+                if not after:
+                    break
+            assert rows == wanted
+        assert [row async for some in ledger.trace(record.id, states=states) for row in some] == wanted
+    for bad in ("x", "W10", "bm9uZQ", "[0,0,[]]", "AAAA", "ÿ"):
+        with pytest.raises(ValueError, match="no place in a trace"):
+            await ledger.trace_page(record.id, after=bad)
+
+
+async def test_p4_a_duplicate_names_the_way_that_its_copy_took(ledger: SqlLedger) -> None:
+    record = post()
+    await ledger.open_post(record, [target()])
+    twice = [
+        Suppressed(addresses=("Ana@x.test", "gone@x.test"), reason=Reason.DUPLICATE, via=(GROUP, "all@example.test"))
+    ]
+    board = Queued(addresses=("ana@x.test",), via=(GROUP, "board@example.test"))
+    await ledger.file(share(record.id, [board], twice))
+    ways = {row.address: (row.via, row.instead) for row in await rows_of(ledger, record.id) if row.reason}
+    assert ways["Ana@x.test"] == ((GROUP, "all@example.test"), (GROUP, "board@example.test"))
+    assert ways["gone@x.test"] == ((GROUP, "all@example.test"), ())
+
+
+async def test_p4_every_try_is_told(ledger: SqlLedger) -> None:
+    record = post(cells=4, slices=4)
+    await ledger.open_post(record, [target()])
+    number = cell(slot("ana@x.test"), 4)
+    told = [fate("Ana@x.test", State.DEFERRED, n, code=450 + n, text=f"later {n}", at=1000.0 + n) for n in range(2)]
+    for each in [*told, fate("ana@x.test", State.DELIVERED, 2)]:
+        await ledger.record(at(record.id, number), GROUP, [each, fate("boris@x.test", each.state, each.attempt)])
+    tries = await ledger.tries(record.id, "ANA@x.test")
+    assert [(each.attempt, each.state, each.code) for each in tries] == [
+        (0, State.DEFERRED, 450),
+        (1, State.DEFERRED, 451),
+        (2, State.DELIVERED, 250),
+    ]
+    assert (tries[0].text, tries[0].hop, tries[0].at, tries[0].next_at is None) == (
+        "later 0",
+        told[0].hop,
+        1000.0,
+        False,
+    )
+    assert await ledger.tries(record.id, "na@x.test") == []
+    assert await ledger.tries(new_id(), "ana@x.test") == []
+
+
+async def test_the_posts_made_for_sub_groups_are_named(ledger: SqlLedger) -> None:
+    parent, stranger = post(), post()
+    for record in (parent, stranger):
+        await ledger.open_post(record, [target()])
+    for group in ("b@example.test", "a@example.test"):
+        child = post(derive(parent.id, group), accepted_at=time.time() + 60, parent=parent.id)
+        await ledger.open_post(child, [target(group)])
+    names = ("a@example.test", "b@example.test")
+    assert await ledger.children(parent.id) == [(derive(parent.id, group), group) for group in names]
+    assert await ledger.children(stranger.id) == []
 
 
 async def test_refusals_are_counted_once_and_the_last_are_kept(ledger: SqlLedger) -> None:

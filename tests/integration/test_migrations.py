@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -23,6 +24,9 @@ from shared.database.tables import metadata
 from shared.directory import DirectoryUnavailable
 from shared.directory.open import open_registry
 from shared.settings import Settings
+
+PERIOD = re.compile(r"_(rest|first|\d{8}_\d{8})$")
+"""Parts of the ledger's large tables on PostgreSQL, which are made as time goes by."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -65,7 +69,8 @@ async def test_a_fresh_database_gets_what_the_tables_say(engine: AsyncEngine) ->
 
 
 def _differences(sync: Connection) -> list[Any]:
-    return list(compare_metadata(MigrationContext.configure(sync, opts={"compare_type": True}), metadata))
+    options = {"compare_type": True, "include_name": lambda name, kind, _: kind != "table" or not PERIOD.search(name)}
+    return list(compare_metadata(MigrationContext.configure(sync, opts=options), metadata))
 
 
 async def test_a_second_time_changes_nothing(engine: AsyncEngine) -> None:

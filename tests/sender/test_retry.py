@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sender.retry import after_unknown, next_attempt
+from shared.retry import after_unknown, next_attempt
 from shared.topology import DELAYS, delay_step
 
 SCHEDULE = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
