@@ -35,6 +35,7 @@ COMMANDS = {  # by name: a command is imported when it is called, so that each s
     "parked": ("cli.parked:app", "Messages that could not be processed: list, show, retry, drop."),
     "signal": ("cli.signal:signal", "Send a signal to a group, for a chat system to deliver."),
     "token": ("cli.token:app", "Tokens with which other systems use the API: create, list, revoke."),
+    "channel": ("cli.channel:app", "Channels of a group's signals: add, list, remove, test."),
     "check": ("cli.check:check", "Check the settings and all that they name."),
 }
 for name, (place, purpose) in COMMANDS.items():

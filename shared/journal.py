@@ -190,6 +190,16 @@ def signalled(signal_id: str, *, group: str, reached: int, origin: str, took: fl
     _event("signalled", post=signal_id, group=group, reached=reached, origin=origin, took=round(took, 4))
 
 
+def unreadable(by: str, why: str) -> None:
+    """A library gave up on mail to a bounce address: people get it."""
+    _event("unreadable", "warning", by=by, why=why[:500])
+
+
+def bounced(post_id: str, *, group: str, kind: str, about: str) -> None:
+    """Mail to a post's bounce address was recognised: a bounce, or an automatic answer."""
+    _event("bounced", post=post_id, group=group, kind=kind, about=about)
+
+
 # --- sender ----------------------------------------------------------------------------------------------------------
 def fate(
     post_id: str,
@@ -219,6 +229,12 @@ def fate(
         attempt=attempt,
         age=round(age, 3),
     )
+
+
+def notified(signal_id: str, *, channel: int, label: str, state: str, reply: str, attempt: int) -> None:
+    """A channel was called about a signal. Its URL is a secret: the number and the label find it."""
+    _FATES.labels(state, "channel").inc()
+    _event("notified", post=signal_id, channel=channel, label=label, state=state, reply=reply, attempt=attempt)
 
 
 def hop_connected(change: int) -> None:
@@ -260,9 +276,24 @@ def reported(post_id: str, *, group: str, kind: str, to: str) -> None:
     _event("reported", post=post_id, group=group, kind=kind, to=to)
 
 
+def held(post_id: str, *, group: str, kind: str, to: str) -> None:
+    """A report was not sent, for its reader has had as many as HORO_REPORTS_PER_HOUR lets pass."""
+    _event("held", "warning", post=post_id, group=group, kind=kind, to=to)
+
+
 def untold(post_id: str, *, group: str, recipient: str, reply: str, why: str) -> None:
     """A failure that nobody is told of: a report's own, or one whose author wants to hear of none."""
     _event("untold", post=post_id, group=group, recipient=recipient, reply=reply, why=why)
+
+
+def suspended(group: str, *, member: str, why: str) -> None:
+    """A member gets no more copies, for the address does not work."""
+    _event("suspended", "warning", group=group, member=member, why=why)
+
+
+def probed(group: str, *, member: str) -> None:
+    """A member was asked by mail whether the address works."""
+    _event("probed", group=group, member=member)
 
 
 def emitted(routing_key: str) -> None:

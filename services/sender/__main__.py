@@ -18,6 +18,7 @@ def build(parts: Parts) -> Sender:
         bodies=parts.bodies,
         secret=parts.secret,
         hostname=parts.hostname,
+        channels=parts.directory,
     )
 
 

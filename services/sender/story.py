@@ -16,29 +16,31 @@ from random import Random
 
 from services.sender.claims import Claims, Hold
 from services.sender.hops import Envelope, Hops, Sent
+from services.sender.notify import Notifier
 from services.sender.outcome import Policy, by_answer, decide
 from services.sender.plan import comes_back, follow_up, next_hop, rerouted, senders, sort_out, to_tell
+from services.sender.recording import record_surely
 from shared import journal
 from shared.bodies import Bodies, BodyMissing
 from shared.bus import Bus, Incoming, Outgoing
+from shared.directory.channels import Channels
 from shared.ledger import Alike, Claim, Ledger
 from shared.messages import Attempted, Delivery, Fate, Recipient, State, Undecodable, Wire, encode
-from shared.replies import PermanentError, Reply, TransientError
+from shared.replies import PermanentError, Reply
 from shared.routes import RoutesError
 from shared.settings import Settings, seconds
 from shared.topology import Queue
-from shared.worker import Worker, no_cancellation_of_others, retry_delay
+from shared.worker import Worker
 
 BODY_GONE = Reply(554, "3.0", "The message's body is missing")
 BAD_HOP = Reply(554, "3.5", "The delivery names no next hop")
-UNRECORDED = Reply(554, "3.0", "The message was sent, but what became of it could not be recorded")
-
-RECORD_FAULTS = 5
-"""Times that recording may fail for another reason than an absent ledger."""
 
 
 class Sender:
-    """Works both lanes until stopped. `secret` is the installation's (for VERP), `hostname` our name in EHLO; both as in `shared.parts`."""
+    """Works both lanes, and the notifications of channels, until stopped.
+
+    `secret` is the installation's (for VERP and the URLs of channels), `hostname` our name in EHLO; both as in `shared.parts`.
+    """
 
     def __init__(
         self,
@@ -50,7 +52,9 @@ class Sender:
         secret: str = "",
         hostname: str = "",
         hops: Hops | None = None,
+        channels: Channels | None = None,
     ) -> None:
+        """`channels` is the directory; without one no signal is given to a channel, and its queue is left to others."""
         self._secret = secret or settings.secret
         self._bus = bus
         self._ledger = ledger
@@ -64,6 +68,12 @@ class Sender:
             Worker(bus, queue, self.handle, concurrency=settings.workers, max_tries=settings.max_tries)
             for queue in (Queue.DELIVERIES_EXPRESS, Queue.DELIVERIES_BULK)
         ]
+        self._notifier = None
+        if channels is not None:
+            self._notifier = Notifier(
+                settings, bus=bus, ledger=ledger, channels=channels, claims=self._claims, secret=self._secret
+            )
+            self._workers.append(self._notifier.worker)
 
     async def run(self) -> None:
         """Work until `stop`; what is in hand is finished, recorded and acked first."""
@@ -88,6 +98,8 @@ class Sender:
                 await renewing
             await self._claims.release_leftovers()
             await self._hops.close()
+            if self._notifier is not None:
+                self._notifier.close()
 
     # --- the story ----------------------------------------------------------------------------------------------------
     async def handle(self, message: Wire, incoming: Incoming) -> None:
@@ -171,27 +183,9 @@ class Sender:
         return fates
 
     async def _record(self, delivery: Delivery, hold: Hold, fates: Sequence[Alike]) -> None:
-        """Make the fates durable, and let go of the claim, however long the ledger takes: they have happened, and only this task knows of them.
-
-        Trouble of another kind may be for good. Then the delivery is parked: to try it again would send it again. Raises `PermanentError`.
-        """
-        tries = faults = 0
-        while fates:
-            try:
-                with no_cancellation_of_others():
-                    await self._ledger.record(hold.claim, delivery.group, fates, owner=self._claims.owner)
-            except TransientError as error:
-                journal.retried("record", str(error), tries=tries, delay=retry_delay(tries))
-            except Exception as error:
-                journal.crashed("record", error)
-                faults += 1
-                if faults == RECORD_FAULTS:
-                    raise PermanentError(UNRECORDED, why=f"{type(error).__name__}: {error}") from error
-            else:
-                hold.released = True
-                return
-            await asyncio.sleep(min(retry_delay(tries), 15))
-            tries += 1
+        """Make the fates durable, and let go of the claim."""
+        if fates:
+            await record_surely(self._ledger, hold, delivery.group, fates, owner=self._claims.owner)
 
     def _outcome(self, delivery: Delivery, fates: Sequence[Fate]) -> list[Outgoing]:
         """What the reporter is told: of failures and of delays, which may concern somebody; nothing where there are none."""

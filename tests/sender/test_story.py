@@ -208,7 +208,7 @@ async def test_p3_a_late_duplicate_of_an_earlier_attempt_changes_nothing(ledger:
 async def test_p3_a_ledger_that_blinks_after_the_dot_is_waited_for(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.sender.story.retry_delay", lambda _: 0.01)
+    monkeypatch.setattr("services.sender.recording.retry_delay", lambda _: 0.01)
     blinking = BlinkingLedger(ledger)
     blinking.fail["record"] = 3
     async with Sink() as sink:

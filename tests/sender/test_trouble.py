@@ -125,7 +125,7 @@ class FaultyLedger(BlinkingLedger):
 
 @pytest.fixture
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.sender.story.retry_delay", lambda _: 0.0)
+    monkeypatch.setattr("services.sender.recording.retry_delay", lambda _: 0.0)
 
 
 FAULTS = (ZeroDivisionError, asyncio.CancelledError)
