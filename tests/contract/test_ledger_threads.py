@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
 
 from shared.ledger.store import SqlLedger
+from shared.ledger.store_open import ALIKE
 from tests.contract.ledgers import DAY, GROUP, post, target
 
 GUEST = "guest@elsewhere.test"
@@ -71,6 +73,14 @@ async def test_of_two_posts_with_one_message_id_the_first_started_the_thread(led
     await opened(ledger, "root", author=GUEST, ago=60)
     await opened(ledger, "root", author="thief@x", ago=30)
     assert await opened(ledger, "answer", "root") == GUEST
+
+
+async def test_p10_a_message_id_sent_a_thousand_times_still_leads_to_the_first(ledger: SqlLedger) -> None:
+    await opened(ledger, "root", author=GUEST, ago=60)
+    flood = [post(author="flood@x", message_id="<root@x>") for _ in range(2 * ALIKE)]
+    await asyncio.gather(*(ledger.open_post(one, [target()]) for one in flood))
+    assert await opened(ledger, "answer", "root") == GUEST
+    assert await opened(ledger, "elsewhere", "root", group=OTHER) == ""
 
 
 async def test_an_answer_that_was_opened_before_what_it_answers_leads_nobody_astray(ledger: SqlLedger) -> None:
