@@ -1,5 +1,6 @@
 """Mail to owner, bounce and postmaster addresses: forwarded to the people who answer for the group, never expanded as a post.
 
+What the desk for bounces recognises ends here: the reporter is told of it, people are not bothered.
 The envelope sender stays as it came: these are single forwards to a few people, and the null sender must stay null (RFC 5321 4.5.5), so that nothing
 can ever be sent in answer to a bounce. Where nobody answers for an address the message is parked for the operator, not dropped.
 """
@@ -12,11 +13,13 @@ from collections import deque
 import msgspec
 
 from services.expander.batches import Copies, Hops, cut, deliveries
+from services.expander.bounces.desk import Desk
 from services.expander.plan import Plan
 from services.expander.publishing import publish_each
 from services.expander.records import post_record, target_name, target_record
 from shared import journal
 from shared.address import key, split_role
+from shared.bodies import Bodies
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
 from shared.headers import loops
@@ -48,7 +51,15 @@ class Forwarder:
     """Forwards what is addressed to a group's owners, its bounce address or a postmaster."""
 
     def __init__(
-        self, settings: Settings, *, bus: Bus, directory: Directory, ledger: Ledger, secret: str, hostname: str
+        self,
+        settings: Settings,
+        *,
+        bus: Bus,
+        directory: Directory,
+        ledger: Ledger,
+        bodies: Bodies,
+        secret: str,
+        hostname: str,
     ) -> None:
         self._settings = settings
         self._hops = Hops(settings.route_table)
@@ -57,6 +68,7 @@ class Forwarder:
         self._ledger = ledger
         self._secret = secret
         self._hostname = hostname
+        self._desk = Desk(bus=bus, directory=directory, ledger=ledger, bodies=bodies, secret=secret)
 
     async def forward(self, post: Post, target: Target) -> None:
         """Forward one target of a post. Raises `PermanentError` where nobody answers for it."""
@@ -70,6 +82,10 @@ class Forwarder:
         elif name in loops(post.content.head, self._secret):
             await self._ledger.set_target(post.id, name, "loop")
             await self._tell(post, name, left_out=(Suppressed(addresses=(name,), reason=Reason.LOOP),))
+        elif verdict := await self._desk.take(post, target):
+            await self._ledger.set_target(post.id, name, verdict)
+            await self._tell(post, name)
+            journal.ended(post.id, group=name, verdict=verdict)
         else:
             await self._send(post, name, await self._responsible(target))
 
@@ -130,8 +146,10 @@ class Forwarder:
         if target.kind is not TargetKind.POSTMASTER:
             return target.group
         _, _, token = split_role(key(target.recipient))
-        known = await self._ledger.target_of_token(token.partition("-")[0]) if token else None
-        return known[1] if known else ""
+        token = token.partition("-")[0]
+        known = await self._ledger.target_of_token(token) if token else None
+        probe = await self._ledger.probe_of_token(token) if token and known is None else None
+        return known[1] if known else probe.group if probe else ""
 
     async def _people(self, addresses: tuple[str, ...]) -> list[str]:
         """The people behind the addresses, one each; an address that is a group stands for its members.

@@ -42,7 +42,7 @@ from shared.messages import (
     Wire,
     encode,
 )
-from shared.replies import PermanentError, Reply
+from shared.replies import AUTOMATIC, PermanentError, Reply
 from shared.settings import Settings
 from shared.signals import decode_request
 from shared.topology import Queue
@@ -75,7 +75,7 @@ class Expander:
             settings, bus=bus, directory=directory, ledger=ledger, bodies=bodies, secret=secret, hostname=hostname
         )
         self._forwarder = Forwarder(
-            settings, bus=bus, directory=directory, ledger=ledger, secret=secret, hostname=hostname
+            settings, bus=bus, directory=directory, ledger=ledger, bodies=bodies, secret=secret, hostname=hostname
         )
         signals = SignalStory(bus=bus, directory=directory, ledger=ledger)
         count, tries = settings.workers, settings.max_tries
@@ -110,7 +110,9 @@ class Expander:
     async def _post(self, post: Post) -> None:
         """A post: record it, then expand it at once, or cut it into slices; mail for owners and the like is forwarded."""
         targets = [target for target in post.targets if target.kind is TargetKind.GROUP]
-        if targets:
+        if targets and not post.mail_from:
+            await self._end_unsent(post, targets)
+        elif targets:
             groups = {target.group: await self._directory.group(target.group) for target in targets}
             opened, record = await self._open(post, targets, groups)
             aims = await self._aims(post, targets, groups, opened)
@@ -160,6 +162,8 @@ class Expander:
     async def _slice(self, part: Slice) -> None:
         """A slice of a large fan-out: its share of the people, by the recorded graph."""
         post = part.post
+        if not post.mail_from:
+            raise PermanentError(AUTOMATIC, why="a slice of a post with the null sender, which is never expanded")
         targets = [target for target in post.targets if target.kind is TargetKind.GROUP]
         groups = {target.group: await self._directory.group(target.group) for target in targets}
         recorded = Plan(part.cells, part.of)
@@ -209,6 +213,12 @@ class Expander:
             post, group, () if reason is None else (Suppressed(addresses=(group,), reason=reason),), index=0, of=1
         )
         journal.ended(post.id, group=group, verdict=verdict)
+
+    async def _end_unsent(self, post: Post, targets: Sequence[Target]) -> None:
+        """Mail with the null sender is never expanded, whatever a group's switches say: ingress takes none, but it is not alone on the bus."""
+        await self._open(post, targets, dict.fromkeys(target.group for target in targets))
+        for target in targets:
+            await self._end(post, target.group, "null_sender", None)
 
     async def _tell(self, post: Post, group: str, suppressed: tuple[Suppressed, ...], *, index: int, of: int) -> None:
         message = Expanded(
