@@ -119,11 +119,17 @@ class BoundedConnection(PsycopgConnection[Any]):
             async with asyncio.timeout(limit):
                 return await waiting.wait_async(_resumed(first, gen), self.pgconn.socket, interval=interval)
         except TimeoutError:
-            self.pgconn.finish()
+            self._give_up(gen)
             raise OperationalError(f"the server did not answer within {limit:g} s") from None
         except asyncio.CancelledError:
-            self.pgconn.finish()
+            self._give_up(gen)
             raise
+
+    def _give_up(self, gen: Any) -> None:
+        """Drop the connection; what was under way ends first, for it looks at the connection when it does."""
+        with contextlib.suppress(Exception):
+            gen.close()
+        self.pgconn.finish()
 
 
 def _resumed(first: Any, gen: Any) -> Generator[Any, Any, Any]:

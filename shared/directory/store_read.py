@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Select, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.database import migrate
-from shared.database.engine import WAIT_LIMIT, read
-from shared.database.tables import changes, directory_state, domains, groups, members
+from shared.database.engine import WAIT_LIMIT, patience, read
+from shared.database.line import Step, open_line
+from shared.database.tables import directory_state, domains, groups, members
 from shared.directory import DirectoryUnavailable, NotFound
 from shared.directory.rules import domain_name, group_key
 from shared.directory.store_asked import Asked
@@ -29,6 +30,12 @@ SORTED = 20_000
 """A range of slots with about this many members is read by slot and sorted by SQL; a wider one is read in the order of keys."""
 MAX_CHANGES = 50_000
 """Changes that one poll reads; a cache that is further behind starts afresh."""
+_PROGRESS = {
+    dialect: "SELECT s.epoch, s.seq, s.floor, c.seq, c.key FROM directory_state s "  # noqa: S608 - its own placeholders
+    f"LEFT JOIN changes c ON c.seq > {after} WHERE s.id = 1 ORDER BY c.seq DESC LIMIT {most}"
+    for dialect, after, most in (("sqlite", ":after", ":most"), ("postgresql", "%(after)s", "%(most)s"))
+}
+"""Over a line: every process asks three times a second."""
 
 NESTED = 500
 """Groups that one statement asks about."""
@@ -55,10 +62,12 @@ class SqlReader:
         self._engine = engine
         self._own_engine = own_engine
         self._asked = Asked(engine)
+        self._watching = open_line(engine, DirectoryUnavailable, writing=False)
 
     async def close(self) -> None:
         """Let go of the engine, where it is this object's own."""
         await self._asked.close()
+        await self._watching.close()
         if self._own_engine:
             await self._engine.dispose()
 
@@ -186,23 +195,17 @@ class SqlReader:
 
     async def progress(self, after: int | None, *, limit: float = WAIT_LIMIT) -> Progress:
         """Where the counter stands, and what has changed since `after` (None: as far back as the log goes), within `limit` seconds."""
-        late = changes.c.seq > (-1 if after is None else after)
-        query = select(directory_state, changes.c.seq.label("changed"), changes.c.key)
-        query = (
-            query.select_from(directory_state.outerjoin(changes, late))
-            .order_by(changes.c.seq.desc())
-            .limit(MAX_CHANGES)
-        )
-        async with read(self._engine, DirectoryUnavailable, limit=limit) as connection:
-            rows = (await connection.execute(query)).all()
+        asked = Step(_PROGRESS, {"after": -1 if after is None else after, "most": MAX_CHANGES})
+        with patience(limit):
+            (rows,) = await self._watching.run([asked])
         if not rows:
             raise DirectoryUnavailable("the change counter is missing: the database is damaged")
-        state = rows[0]
-        start = state.floor if after is None else max(after, state.floor)
+        epoch, seq, floor, oldest, _ = rows[0][:3] + rows[-1][3:]
+        start = floor if after is None else max(after, floor)
         if len(rows) == MAX_CHANGES:
-            start = max(start, rows[-1].changed)  # the oldest of them may have lost its other keys to the limit
-        found = [(row.changed, row.key) for row in reversed(rows) if row.changed is not None and row.changed > start]
-        return Progress(state.epoch, state.seq, start, found)
+            start = max(start, oldest)  # it may have lost its other keys to the limit
+        found = [(changed, key) for *_, changed, key in reversed(rows) if changed is not None and changed > start]
+        return Progress(epoch, seq, start, found)
 
 
 async def _seq(connection: AsyncConnection) -> int:
