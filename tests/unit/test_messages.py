@@ -20,6 +20,7 @@ from shared.messages import (
     Expanded,
     Fate,
     Lane,
+    Notification,
     Origin,
     Post,
     Queued,
@@ -82,6 +83,13 @@ ALL: list[Wire] = [
         lane=Lane.BULK,
         attempt=2,
     ),
+    Notification(
+        signal=Signal(id=ID, group="g@x.test", text="t", origin="o", sent_at=1.0, once="7"),
+        channel=3,
+        label="webhook:abc",
+        cell=1,
+        attempt=2,
+    ),
     Expanded(
         post_id=ID,
         group="office@example.test",
@@ -139,6 +147,35 @@ def test_the_bytes_of_a_bounce_are_what_they_were() -> None:
         "recipients": [{"address": "b@x.test", "action": "failed", "status": "5.1.1", "text": "no", "sure": True}],
         "at": 4.0,
     }
+
+
+def test_the_bytes_of_a_signal_and_of_what_becomes_of_it_are_what_they_were() -> None:
+    signal = Signal(id=ID, group="g@x.test", text="t", origin="o", sent_at=1.0)
+    document = {"type": "signal.v1", "id": ID, "group": "g@x.test", "text": "t", "origin": "o", "sent_at": 1.0}
+    assert msgspec.msgpack.decode(encode(signal)) == document
+    notification = Notification(signal=signal, channel=3, label="webhook:abc", cell=1)
+    assert msgspec.msgpack.decode(encode(notification)) == {
+        "type": "notification.v1",
+        "signal": document,
+        "channel": 3,
+        "label": "webhook:abc",
+        "cell": 1,
+    }
+    share = Expanded(post_id=ID, group="g@x.test", index=0, of=1, queued=(), suppressed=(), at=3.0)
+    channels = (Queued(addresses=("webhook:abc",), via=("g@x.test",)),)
+    told = msgspec.msgpack.decode(encode(SignalExpanded(signal=signal, share=share, channels=channels)))
+    assert set(told) == {"type", "signal", "share", "channels"}
+    assert told["channels"] == [{"addresses": ["webhook:abc"], "via": ["g@x.test"]}]
+    assert told["share"]["type"] == "expanded.v1"
+
+
+def test_a_share_of_a_signal_of_the_version_before_is_read() -> None:
+    """It told of people as `members`, and of no share."""
+    signal = {"type": "signal.v1", "id": ID, "group": "g@x.test", "text": "t", "origin": "o", "sent_at": 1.0}
+    before = {"type": "signal-expanded.v1", "signal": signal, "members": ["a@x.test"]}
+    message = decode(msgspec.msgpack.encode(before))
+    assert isinstance(message, SignalExpanded)
+    assert (message.members, message.share, message.channels, message.signal.once) == (("a@x.test",), None, (), "")
 
 
 def test_a_reader_takes_the_version_after_its_own() -> None:
