@@ -11,6 +11,9 @@ from shared.identity import bounce_token
 from shared.ledger import PostRecord, TargetRecord
 from shared.messages import Brief, Post, Target, TargetKind
 
+SUMMARIES = ("posts", "daily")
+"""`notify_owners` of a group whose owners hear of every post."""
+
 ROLES = {TargetKind.OWNER: "-owner", TargetKind.BOUNCES: "-bounces"}
 
 
@@ -61,8 +64,9 @@ def target_record(post: Post, target: Target, group: Group | None, secret: str) 
 
 
 def brief(post: Post, record: PostRecord, target: Target, group: Group, verdict: str) -> Brief | None:
-    """What the events say of the post; None where the reporter may owe the author a report, for which it asks the ledger."""
-    if group.settings.report_delivery or "SUCCESS" in (target.notify or ()):
+    """What the events say of the post; None where the reporter may owe the author a report, or the owners a summary, for which it asks the ledger."""
+    settings = group.settings
+    if settings.report_delivery or settings.notify_owners in SUMMARIES or "SUCCESS" in (target.notify or ()):
         return None
     names = {(other.kind is not TargetKind.GROUP, target_name(other)) for other in post.targets}
     return Brief(

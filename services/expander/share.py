@@ -44,7 +44,7 @@ LANES = {Lane.EXPRESS: Queue.DELIVERIES_EXPRESS, Lane.BULK: Queue.DELIVERIES_BUL
 class Share(msgspec.Struct, frozen=True):
     """The recipients of a post with slots in [low, high), slice `index` of `plan`. `thread_authors` by group, from the ledger.
 
-    `record` is what the ledger was told of a post that is one share.
+    `record` is what the ledger was told of a post that is one share, and that it had not known.
     """
 
     post: Post

@@ -121,8 +121,11 @@ class Expander:
                 await self._cut(post, opened, recorded)
             elif aims:
                 low, high = bounds(0, recorded)
+                # opened before: what is due of it is in the ledger, whatever the group's settings say by now
+                new = all(opened.verdicts[aim.target.group] is Verdict.NEW for aim in aims)
+                told = record if new else None
                 await self._share_out.run(
-                    Share(self._kept(post, opened), aims, opened.thread_authors, recorded, 0, low, high, record)
+                    Share(self._kept(post, opened), aims, opened.thread_authors, recorded, 0, low, high, told)
                 )
         await self._forward(post)
 

@@ -8,13 +8,15 @@ original's header are the client's words: they are decoded, checked, and left ou
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Sequence
 
 import msgspec
 
-from services.reporter import mime
+from services.reporter import letters, mime
+from services.reporter.causes import ours
 from services.reporter.decide import Action
+from services.reporter.letters import reply
+from services.reporter.texts import Texts, texts
 from shared.messages import Content, Fate
 
 POSITIVE_STATUS = "2.1.5"
@@ -41,13 +43,13 @@ class Returned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of one recipient (RFC 3464 2.3). `final` is the address exactly as received, `orcpt` as it came in RCPT, `said` for people."""
+    """The fields of one recipient (RFC 3464 2.3). `final` is the address exactly as received, `orcpt` as it came in RCPT, `fate` for people."""
 
     final: str
     action: Action
     status: str
     orcpt: str | None = None
-    said: str = ""
+    fate: Fate | None = None
     diagnostic: str = ""
     remote: str = ""
     last_attempt: float | None = None
@@ -55,7 +57,11 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dsn(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a report says. `id` makes its Message-ID, `address` is the group as the author wrote it, times are seconds since the epoch."""
+    """All that a report says. `id` makes its Message-ID, `address` is the group as the author wrote it, times are seconds since the epoch.
+
+    `settled`: it is told when all copies had come to their end. `waiting`: for how many others delivery is still tried.
+    `unnamed`: how many more have failed than have a block.
+    """
 
     id: str
     hostname: str
@@ -69,27 +75,30 @@ class Dsn(msgspec.Struct, frozen=True, kw_only=True):
     subject: str = ""
     envid: str | None = None
     returned: Returned = Returned()
+    language: str = "en"
+    settled: bool = False
+    waiting: int = 0
+    unnamed: int = 0
 
 
 def block_of_fate(fate: Fate, *, action: Action, orcpt: str | None, retry_until: float | None = None) -> Block:
-    """The fields of a member behind an alias. Remote-MTA where the next hop has a name; an address or a path of ours is none."""
+    """The fields of a member behind an alias.
+
+    Diagnostic-Code is a reply of SMTP (RFC 3464 2.3.6; LMTP's are of that form) where a server gave one, and then Remote-MTA is its name, if it
+    has one: an address or a path of ours is none. What only we can say is of a type of our own.
+    """
+    answered = not ours(fate)
     return Block(
         final=fate.address,
         action=action,
         status=fate.status if _STATUS.match(fate.status) else _status_of(fate.code),
         orcpt=orcpt,
-        said=reply(fate),
-        diagnostic=f"smtp; {reply(fate)}" if fate.code else "",
-        remote=peer[1] if fate.code and (peer := _PEER.match(fate.hop)) else "",
+        fate=fate,
+        diagnostic=f"{'smtp' if answered else 'x-horo'}; {reply(fate)}" if fate.text or fate.code else "",
+        remote=peer[1] if answered and (peer := _PEER.match(fate.hop)) else "",
         last_attempt=fate.at,
         retry_until=retry_until,
     )
-
-
-def reply(fate: Fate) -> str:
-    """A reply as one reads it, "550 5.1.1 No such user"."""
-    text = fate.text if not fate.status or fate.text.startswith(fate.status) else f"{fate.status} {fate.text}"
-    return mime.clean(f"{fate.code} {text}" if fate.code else text, 500)
 
 
 def _status_of(code: int) -> str:
@@ -98,39 +107,30 @@ def _status_of(code: int) -> str:
 
 def build(dsn: Dsn) -> Content:
     """The report. The same facts give the same octets."""
-    eight_bit = (
-        not dsn.to.isascii()
-    )  # such an address is reached through SMTPUTF8 alone, which has 8BITMIME (RFC 6531 3.1)
+    words = texts(dsn.language)
+    # a UTF-8 address is reached through SMTPUTF8 alone, which has 8BITMIME (RFC 6531 3.1)
+    eight_bit = not dsn.to.isascii()
     parts = [
         mime.part(
             "text/plain; charset=utf-8",
-            _text(dsn).encode("utf-8", "replace"),
-            description="Report",
+            _text(dsn, words).encode("utf-8", "replace"),
+            description=words.part_report,
             eight_bit=eight_bit,
+            language=words.language,
         ),
-        _status_part(dsn, eight_bit),
+        _status_part(dsn, words, eight_bit),
     ]
-    if (returned := _returned_part(dsn.returned, eight_bit)) is not None:
+    if (returned := _returned_part(dsn.returned, words, eight_bit)) is not None:
         parts.append(returned)
-    return mime.multipart(_headers(dsn), "multipart/report; report-type=delivery-status", parts)
+    return mime.multipart(_headers(dsn, words), "multipart/report; report-type=delivery-status", parts)
 
 
-# --- header ----------------------------------------------------------------------------------------------------------
-_SUBJECTS = {
-    Action.DELIVERED: "Delivery report: your message to {}",
-    Action.EXPANDED: "Delivery report: your message to {}",
-    Action.RELAYED: "Delivery report: your message to {}",
-    Action.FAILED: "Undelivered: your message to {}",
-    Action.DELAYED: "Delayed: your message to {}",
-}
-
-
-def _headers(dsn: Dsn) -> list[str]:
+def _headers(dsn: Dsn, words: Texts) -> list[str]:
     """The header, ASCII but for a UTF-8 `To`. Auto-Submitted keeps other programs from answering (RFC 3834 5)."""
     headers = [
-        f"From: Mail Delivery System <MAILER-DAEMON@{mime.clean(dsn.hostname)}>",
+        mime.mailbox("From", words.sender, f"MAILER-DAEMON@{mime.clean(dsn.hostname)}"),
         f"To: <{dsn.to}>",
-        mime.header("Subject", _SUBJECTS[dsn.action].format(dsn.address)),
+        mime.header("Subject", words.subject[dsn.action].format(group=dsn.address)),
         f"Date: {mime.date(dsn.at)}",
         f"Message-ID: <{dsn.id}@{mime.clean(dsn.hostname)}>",
         "Auto-Submitted: auto-replied",
@@ -141,55 +141,47 @@ def _headers(dsn: Dsn) -> list[str]:
 
 
 # --- for people ------------------------------------------------------------------------------------------------------
-_STORY = {
-    Action.DELIVERED: "Your message has reached {}. A copy is on its way to everyone there who is to get one.",
-    Action.EXPANDED: (
-        "Your message has reached {} and was passed on to everyone behind that address. "
-        "If a copy cannot be delivered, another message may tell you so."
-    ),
-    Action.RELAYED: (
-        "Your message has reached {} and was handed on. The servers that it was handed to were not asked for reports of their own, "
-        "so none will say that it has arrived."
-    ),
-    Action.FAILED: "Your message to {} could not be delivered to everyone behind that address. It will not be tried again for:",
-    Action.DELAYED: (
-        "Your message to {} has not reached everyone behind that address yet. You need not send it again: delivery is tried until {}. "
-        "Still waiting:"
-    ),
-}
-_GONE = "Your message to {} could not be delivered: there is no such group any more. Nobody has received it."
+def _text(dsn: Dsn, words: Texts) -> str:
+    people = [block.fate for block in dsn.blocks if block.fate is not None]
+    lines = letters.paragraph(_story(dsn, words, len(people)))
+    if dsn.waiting and dsn.action is Action.FAILED:
+        lines += letters.paragraph(words.count(words.still_tried, dsn.waiting))
+    if dsn.action in (Action.DELIVERED, Action.EXPANDED, Action.RELAYED):
+        lines += letters.paragraph(words.nothing_to_do)
+    lines += letters.by_cause(words, people, "author", more=dsn.unnamed)
+    lines += [*letters.heading(words.your_message), *letters.facts(_about(dsn, words)), ""]
+    return mime.CRLF.join((*lines, *letters.paragraph(words.footer.format(host=mime.clean(dsn.hostname)))))
 
 
-def _text(dsn: Dsn) -> str:
-    until = next((block.retry_until for block in dsn.blocks if block.retry_until is not None), dsn.at)
-    members = [block for block in dsn.blocks if block.final != dsn.address]
-    gone = dsn.action is Action.FAILED and not members
-    story = _GONE if gone else _STORY[dsn.action]
-    told = story.format(mime.clean(dsn.address), mime.date(until))
-    lines = [*textwrap.wrap(told, 72, break_long_words=False, break_on_hyphens=False), ""]
-    for block in members:
-        lines += [f"  {mime.clean(block.final)}", f"    {mime.clean(block.said or block.status, 500)}", ""]
-    lines += [f"  {name:<10}{value}" for name, value in _about(dsn) if value]
-    return mime.CRLF.join(
-        (*lines, "", f"This is an automatic report by {mime.clean(dsn.hostname)}. It needs no answer.", "")
-    )
+def _story(dsn: Dsn, words: Texts, people: int) -> str:
+    """What happened, in a sentence or two."""
+    group = mime.clean(dsn.address)
+    if dsn.action is Action.FAILED:
+        return words.count(words.failed, people, group=group) if people else words.gone.format(group=group)
+    if dsn.action is Action.DELAYED:
+        until = next((block.retry_until for block in dsn.blocks if block.retry_until is not None), dsn.at)
+        return words.count(words.delayed, people, group=group, until=words.time(until))
+    if dsn.action is Action.DELIVERED:
+        return (words.settled if dsn.settled else words.delivered).format(group=group)
+    return (words.expanded if dsn.action is Action.EXPANDED else words.relayed).format(group=group)
 
 
-def _about(dsn: Dsn) -> tuple[tuple[str, str], ...]:
+def _about(dsn: Dsn, words: Texts) -> tuple[tuple[str, str], ...]:
     return (
-        ("Subject:", mime.clean(dsn.subject, 200)),
-        ("Received:", mime.date(dsn.arrived_at)),
-        ("Message:", mime.identifier(dsn.message_id)),
+        (words.label_subject, mime.clean(dsn.subject, 200)),
+        (words.label_to, mime.clean(dsn.address)),
+        (words.label_received, words.time(dsn.arrived_at)),
+        (words.label_id, mime.identifier(dsn.message_id)),
     )
 
 
 # --- for programs ----------------------------------------------------------------------------------------------------
-def _status_part(dsn: Dsn, eight_bit: bool) -> bytes:
+def _status_part(dsn: Dsn, words: Texts, eight_bit: bool) -> bytes:
     """message/delivery-status, or message/global-delivery-status (RFC 6533 4) where it holds anything but ASCII."""
     groups = [_message_fields(dsn), *(_recipient_fields(block) for block in dsn.blocks)]
     payload = mime.CRLF.join(mime.CRLF.join((*group, "")) for group in groups).encode("utf-8", "replace")
     kind = "message/delivery-status" if payload.isascii() else "message/global-delivery-status"
-    return mime.part(kind, payload, description="Delivery status", eight_bit=eight_bit)
+    return mime.part(kind, payload, description=words.part_status, eight_bit=eight_bit)
 
 
 def _message_fields(dsn: Dsn) -> list[str]:
@@ -242,16 +234,16 @@ def _character(match: re.Match[str]) -> str:
 
 
 # --- the original ----------------------------------------------------------------------------------------------------
-def _returned_part(returned: Returned, eight_bit: bool) -> bytes | None:
+def _returned_part(returned: Returned, words: Texts, eight_bit: bool) -> bytes | None:
     """The original, where it may travel as it is; else its header section; else nothing (the part is optional, RFC 6522 3)."""
     whole = returned.whole
     if whole and mime.fits(whole) and (eight_bit or whole.isascii() or not _is_utf8_head(whole)):
         kind = "message/global" if _is_utf8_head(whole) else "message/rfc822"
-        return mime.part(kind, whole, description="Your message", eight_bit=True, opaque=True)
+        return mime.part(kind, whole, description=words.part_message, eight_bit=True, opaque=True)
     if not returned.head:
         return None
     kind = "message/global-headers" if _is_utf8_head(returned.head) else "text/rfc822-headers"
-    return mime.part(kind, returned.head, description="Header of your message", eight_bit=eight_bit)
+    return mime.part(kind, returned.head, description=words.part_header, eight_bit=eight_bit)
 
 
 def _is_utf8_head(message: bytes) -> bool:

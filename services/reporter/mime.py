@@ -67,7 +67,15 @@ def quoted(payload: bytes) -> bytes:
     return b"\r\n".join(lines)
 
 
-def part(content_type: str, payload: bytes, *, description: str, eight_bit: bool, opaque: bool = False) -> bytes:
+def mailbox(name: str, display: str, address: str) -> str:
+    """A header line with one mailbox: a display name of our own words, and an address that may stand in a header."""
+    shown = display if display.isascii() else Header(display, "utf-8", header_name=name).encode(linesep=CRLF)
+    return f"{name}: {shown} <{address}>"
+
+
+def part(
+    content_type: str, payload: bytes, *, description: str, eight_bit: bool, opaque: bool = False, language: str = ""
+) -> bytes:
     """One body part with its headers.
 
     `eight_bit`: the message may go as 8bit. Otherwise octets over 127 are quoted-printable, so that a report reaches any server. `opaque` is a
@@ -78,8 +86,9 @@ def part(content_type: str, payload: bytes, *, description: str, eight_bit: bool
     else:
         encoding, body = "quoted-printable", quoted(payload)
     lines = [
-        f"Content-Description: {description}",
+        header("Content-Description", description),
         f"Content-Type: {content_type}",
+        *([f"Content-Language: {language}"] if language else []),
         f"Content-Transfer-Encoding: {encoding}",
         "",
         "",
@@ -103,14 +112,15 @@ def multipart(headers: Sequence[str], parameters: str, parts: Sequence[bytes]) -
     return Content(head=CRLF.join(lines).encode(), tail=tail)
 
 
-def plain(headers: Sequence[str], text: str) -> Content:
-    """A message of one plain text, quoted-printable where it is not ASCII."""
+def plain(headers: Sequence[str], text: str, *, language: str) -> Content:
+    """A message of one plain text in one language (RFC 3282), quoted-printable where it is not ASCII."""
     payload = text.encode("utf-8", "replace")
     encoding, body = ("7bit", payload) if payload.isascii() and fits(payload) else ("quoted-printable", quoted(payload))
     lines = [
         *headers,
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=utf-8",
+        f"Content-Language: {language}",
         f"Content-Transfer-Encoding: {encoding}",
         "",
         "",

@@ -1,100 +1,222 @@
-"""Mail to the people who look after a group: which members a post did not reach, and what their servers said. Pure.
+"""Mail to the people who look after a group: which members a post did not reach, how a post ended, what a day brought. Pure.
 
 Owners see members' addresses (P9 is about members and authors); the visible header names only the group's owner address, so that owners
-do not learn each other's. One notice a failed attempt, however many recipients failed in it; a long table is cut, the trace has all of it.
+do not learn each other's. Tables are cut (`letters.ROWS`), the counts are not; the trace has all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from services.reporter import mime
-from services.reporter.dsn import reply
-from shared.messages import Content, Fate
-
-TABLE_LIMIT = 200
-"""Rows of a notice's table (P10: a batch of a thousand long replies would make a megabyte for every owner)."""
+from services.reporter import letters, mime
+from services.reporter.texts import Texts, texts
+from shared.messages import Content, Fate, Reason
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a notice says. `to` is what stands in the To: header, `failed` the fates of one attempt."""
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What every such mail has: `to` is what stands in the To: header, `at` its date, `group` the address it is about."""
 
     id: str
     hostname: str
     to: str
     group: str
     at: float
+    language: str
+
+
+class About(msgspec.Struct, frozen=True, kw_only=True):
+    """The post that a mail is about, as the ledger knows it."""
+
     post_id: str
     accepted_at: float
-    failed: tuple[Fate, ...]
     mail_from: str = ""
     subject: str = ""
     message_id: str = ""
-    forward: bool = (
-        False  # mail to an owner or postmaster address, which goes to those who answer for it, not to members
-    )
 
 
-def build(notice: Notice) -> Content:
-    """The notice. Auto-generated, not a reply to the owners, who have written nothing (RFC 3834 5.1)."""
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """Failures of one post. `failures` is how many in all, `failed` those that are named; `waiting` are still tried, `until` then at the latest.
+
+    `again`: a notice about this post went out before. `forward`: mail to an owner or postmaster address, which goes to those who answer for it,
+    not to members.
+    """
+
+    head: Head
+    about: About
+    failures: int
+    failed: Sequence[Fate]
+    waiting: int = 0
+    until: float = 0.0
+    again: bool = False
+    forward: bool = False
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Copies by their fate, and how many addresses were left out."""
+
+    delivered: int = 0
+    failed: int = 0
+    waiting: int = 0
+    left_out: int = 0
+
+    @property
+    def copies(self) -> int:
+        """All who get a copy."""
+        return self.delivered + self.failed + self.waiting
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """A post that is finished. `reasons`: who was left out and why, by `Reason`; `verdict` is the ledger's."""
+
+    head: Head
+    about: About
+    verdict: str
+    counts: Counts
+    reasons: Mapping[str, int]
+    failed: Sequence[Fate]
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """A post of a day."""
+
+    about: About
+    counts: Counts
+
+
+class Day(msgspec.Struct, frozen=True, kw_only=True):
+    """A day of a group. `posts` and `failed` may be cut, `count`, `counts` and `failures` are of all; `day` is a time within it."""
+
+    head: Head
+    day: float
+    count: int
+    counts: Counts
+    posts: Sequence[Line]
+    failures: int
+    failed: Sequence[Fate]
+    suspended: int = 0
+    suspended_named: Sequence[str] = ()
+
+
+def notice(of: Notice) -> Content:
+    """A notice of failures."""
+    words, group = texts(of.head.language), mime.clean(of.head.group)
+    subject = words.forward_subject if of.forward else words.notice_subject
+    story = words.forward if of.forward else words.notice_again if of.again else words.notice
+    lines = letters.paragraph(words.count(story, of.failures, group=group))
+    if of.waiting:
+        still = words.count(words.notice_waiting, of.waiting)
+        lines += letters.paragraph(f"{still} {words.notice_until.format(when=words.time(of.until))}")
+    reader: letters.Reader = "author" if of.forward else "owners"  # an owner stands in no list of members
+    lines += letters.by_cause(words, of.failed, reader, more=of.failures - len(of.failed))
+    lines += _message(words, of.about)
+    lines += letters.paragraph(words.author_not_told)
+    lines += [words.why_forward] if of.forward else _why(words, of.head)
+    return _mail(of.head, of.about, words.count(subject, of.failures, group=group), lines)
+
+
+def ended(of: Ended) -> Content:
+    """The summary of one post."""
+    words, group, counts = texts(of.head.language), mime.clean(of.head.group), of.counts
+    story = words.post_waiting if counts.waiting else words.post_ended if counts.copies else words.post_nobody
+    lines = letters.paragraph(words.verdicts.get(of.verdict, story.format(group=group)))
+    lines += [*letters.facts(_counted(words, counts)), *_reasons(words, of.reasons), ""]
+    lines += letters.by_cause(words, of.failed, "owners", more=counts.failed - len(of.failed))
+    lines += [*_message(words, of.about), *_why(words, of.head)]
+    subject = words.post_subject.format(group=group, delivered=counts.delivered, all=counts.copies)
+    return _mail(of.head, of.about, subject, lines)
+
+
+def day(of: Day) -> Content:
+    """The summary of one day."""
+    words, group = texts(of.head.language), mime.clean(of.head.group)
+    named = words.time(of.day).rpartition(",")[0]
+    if of.count:
+        lines = letters.paragraph(words.count(words.day_posts, of.count, group=group, day=named))
+        lines += [*letters.heading(words.day_copies), *letters.facts(_counted(words, of.counts)), ""]
+        lines += [*letters.heading(words.day_list), *_posts(words, of), ""]
+    else:
+        lines = letters.paragraph(words.day_none.format(group=group, day=named))
+    if of.failures:
+        lines += [words.count(words.day_failures, of.failures) + ":", ""]
+        lines += letters.by_cause(words, of.failed, "owners", more=of.failures - len(of.failed))
+    lines += [*_suspended(words, of), *_why(words, of.head)]
+    return _mail(of.head, None, words.day_subject.format(group=group, day=named), lines)
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+def _mail(head: Head, about: About | None, subject: str, lines: Sequence[str]) -> Content:
+    """The mail. Auto-generated, not a reply to the owners, who have written nothing (RFC 3834 5.1)."""
+    words = texts(head.language)
     headers = [
-        f"From: Mail Delivery System <MAILER-DAEMON@{mime.clean(notice.hostname)}>",
-        _to(notice.to),
-        mime.header("Subject", f"{_people(notice)} of {notice.group} did not get a message"),
-        f"Date: {mime.date(notice.at)}",
-        f"Message-ID: <{notice.id}@{mime.clean(notice.hostname)}>",
+        mime.mailbox("From", words.sender, f"MAILER-DAEMON@{mime.clean(head.hostname)}"),
+        # a UTF-8 address is an empty group, so that the mail reaches owners without SMTPUTF8
+        f"To: <{head.to}>" if head.to.isascii() else "To: owners:;",
+        mime.header("Subject", subject),
+        f"Date: {mime.date(head.at)}",
+        f"Message-ID: <{head.id}@{mime.clean(head.hostname)}>",
         "Auto-Submitted: auto-generated",
         "Precedence: bulk",
     ]
-    if original := mime.identifier(notice.message_id):
+    if about is not None and (original := mime.identifier(about.message_id)):
         headers += [f"In-Reply-To: {original}", f"References: {original}"]
-    return mime.plain(headers, _text(notice))
+    return mime.plain(headers, mime.CRLF.join((*lines, "")), language=words.language)
 
 
-def _to(address: str) -> str:
-    """To: with an address in ASCII; for a UTF-8 one an empty group, so that the notice reaches owners without SMTPUTF8."""
-    return f"To: <{address}>" if address.isascii() else "To: owners:;"
-
-
-def _text(notice: Notice) -> str:
-    """What happened, the table, the post."""
-    rows = sorted(notice.failed, key=lambda fate: fate.address)
-    lines = [
-        f"A message to {'' if notice.forward else 'the group '}{mime.clean(notice.group)} could not be delivered to",
-        f"{_people(notice)}. It will not be tried again for them.",
-        "",
-        *_table(rows[:TABLE_LIMIT]),
-    ]
-    if len(rows) > TABLE_LIMIT:
-        lines += [f"  ... and {len(rows) - TABLE_LIMIT} more"]
-    lines += ["", "The message:", *(f"  {name:<10}{value}" for name, value in _about(notice) if value), ""]
-    whose = "" if notice.forward else "member's "
-    lines += [f"What happened to every {whose}copy:  horo trace {notice.post_id}", ""]
-    lines += [
-        f"You get this because you look after the {'domain' if notice.forward else 'group'}. The author was not told.",
-        "",
-    ]
-    return mime.CRLF.join(lines)
-
-
-def _table(rows: Sequence[Fate]) -> list[str]:
-    """Address and reply, aligned; an address that is too long for its column keeps its row."""
-    width = min(max((len(mime.clean(fate.address)) for fate in rows), default=0), 50)
-    return [f"  {mime.clean(fate.address):<{width}}  {reply(fate)}" for fate in rows]
-
-
-def _about(notice: Notice) -> tuple[tuple[str, str], ...]:
-    return (
-        ("From:", mime.clean(notice.mail_from)),
-        ("Subject:", mime.clean(notice.subject, 200)),
-        ("Received:", mime.date(notice.accepted_at)),
-        ("Message:", mime.identifier(notice.message_id)),
+def _message(words: Texts, about: About) -> list[str]:
+    rows = (
+        (words.label_from, mime.clean(about.mail_from)),
+        (words.label_subject, mime.clean(about.subject, 200)),
+        (words.label_received, words.time(about.accepted_at)),
+        (words.label_id, mime.identifier(about.message_id)),
     )
+    command = f"  horo trace {mime.clean(about.post_id)}"
+    return [*letters.heading(words.the_message), *letters.facts(rows), "", words.trace, command, ""]
 
 
-def _people(notice: Notice) -> str:
-    one, many = ("reader", "readers") if notice.forward else ("member", "members")
-    number = len(notice.failed)
-    return f"1 {one}" if number == 1 else f"{number} {many}"
+def _why(words: Texts, head: Head) -> list[str]:
+    group = mime.clean(head.group)
+    lines = letters.paragraph(f"{words.why_owner.format(group=group)} {words.setting}")[:-1]
+    return [*lines, f"  horo group set {group} notify_owners=failures"]
+
+
+def _counted(words: Texts, counts: Counts) -> list[tuple[str, str]]:
+    return [
+        (words.count_delivered, str(counts.delivered)),
+        (words.count_failed, str(counts.failed)),
+        (words.count_waiting, str(counts.waiting) if counts.waiting else ""),
+        (words.count_left_out, str(counts.left_out) if counts.left_out else ""),
+    ]
+
+
+def _reasons(words: Texts, reasons: Mapping[str, int]) -> list[str]:
+    """Who was left out and why; a reason that a later version wrote stands in its own word."""
+    known = {reason.value: words.reasons.get(reason, reason.value) for reason in Reason}
+    ordered = [*(name for name in known if name in reasons), *sorted(reasons.keys() - known.keys())]
+    return [f"    {reasons[name]}  {known.get(name, mime.clean(name))}" for name in ordered]
+
+
+def _posts(words: Texts, of: Day) -> list[str]:
+    lines: list[str] = []
+    for line in of.posts:
+        about, counts = line.about, line.counts
+        title = mime.clean(about.subject, 100) or words.no_subject
+        lines += [f"  {words.time(about.accepted_at).rpartition(', ')[2]}  {title}"]
+        lines += [f"      {words.label_from} {mime.clean(about.mail_from) or words.nobody}"]
+        told = "  ".join(f"{label} {value}" for label, value in _counted(words, counts) if value)
+        lines += [f"      {told}", f"      horo trace {mime.clean(about.post_id)}"]
+    if more := of.count - len(of.posts):
+        lines += [f"  {words.count(words.more, more)}"]
+    return lines
+
+
+def _suspended(words: Texts, of: Day) -> list[str]:
+    if not of.suspended:
+        return []
+    lines = [words.count(words.day_suspended, of.suspended) + ":", ""]
+    lines += [f"  {mime.clean(address)}" for address in of.suspended_named]
+    if more := of.suspended - len(of.suspended_named):
+        lines += [f"  {words.count(words.more, more)}"]
+    restore = f"  horo member restore {mime.clean(of.head.group)} {mime.clean(next(iter(of.suspended_named), ''))}"
+    return [*lines, "", words.day_suspended_do, restore, ""]

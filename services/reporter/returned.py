@@ -25,7 +25,19 @@ async def original_of(record: PostRecord, content: Content | None, bodies: Bodie
         return Returned(
             head=head_from_fields(message_id=record.message_id, subject=record.subject, author=record.author)
         )
-    return Returned(head=head, whole=await _whole(content, bodies) if full and content.size <= FULL_LIMIT else b"")
+    fits = content.size <= FULL_LIMIT and (
+        content.ref is not None or content.tail
+    )  # a head alone may be all that was kept
+    return Returned(head=head, whole=await _whole(content, bodies) if full and fits else b"")
+
+
+def kept(content: Content | None, *, full: bool) -> Content | None:
+    """As much of a message that failed as a report made later may need: its head, and with RET=FULL all of it where it is small."""
+    if content is None:
+        return None
+    if full and content.size <= FULL_LIMIT:
+        return content
+    return Content(head=content.head[: HEAD_LIMIT + 4])
 
 
 async def _whole(content: Content, bodies: Bodies) -> bytes:

@@ -47,6 +47,9 @@ class Dues(Protocol):
     async def due_keep(self, due: Due, *, at: float, detail: str) -> bool:
         """Look at it again at `at`, with this detail. False, and nothing is written, where somebody else has taken it since."""
 
+    async def due_later(self, due: Due, *, at: float) -> None:
+        """Look at it again at `at`; what was written of it stays. Nothing happens where somebody else has taken it since."""
+
     async def due_done(self, due: Due, *, detail: str, again: float) -> bool:
         """It is done; False where somebody else has taken it. Said to be due since it was taken: then it is looked at once more, at `again`."""
 

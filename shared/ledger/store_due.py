@@ -89,6 +89,10 @@ class StoredDue:
         """Look at it again at `at`; False where somebody else has taken it."""
         return await self._write(_mine(due).values(at=at, detail=clean(detail)))
 
+    async def due_later(self, due: Due, *, at: float) -> None:
+        """Look at it again at `at`, unless somebody else has taken it."""
+        await self._write(_mine(due).values(at=at))
+
     async def due_done(self, due: Due, *, detail: str, again: float) -> bool:
         """It is done, or is looked at once more where it was said to be due meanwhile."""
         at = case((table.c.puts == due.puts, NEVER), else_=again)

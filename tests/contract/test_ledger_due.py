@@ -44,7 +44,10 @@ async def test_p3_who_took_it_last_writes(ledger: SqlLedger, other: SqlLedger) -
     assert not await ledger.due_done(first, detail='{"by":1}', again=NOW)
     assert await other.due_keep(second, at=NOW + 9, detail='{"by":2}')
     assert await ledger.due_take(NOW + 8, limit=1, lease=60) == []
-    (third,) = await ledger.due_take(NOW + 9, limit=1, lease=60)
+    await ledger.due_later(first, at=NOW + 500)
+    await other.due_later(second, at=NOW + 10)
+    assert await ledger.due_take(NOW + 9, limit=1, lease=60) == []
+    (third,) = await ledger.due_take(NOW + 10, limit=1, lease=60)
     assert (third.detail, third.since, third.group, third.kind, third.post_id) == (
         '{"by":2}', NOW - 5, GROUP, "owners", "01post",
     )  # fmt: skip

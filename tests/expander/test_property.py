@@ -181,7 +181,8 @@ def test_p3_the_same_post_again_gives_the_same_batches_octet_by_octet(scene: Sce
 
 
 def _untimed(one: Any) -> bytes:
-    return encode(msgspec.structs.replace(one, at=0.0))
+    """Told at another time, and without the brief: of a post that was opened before, the reporter asks the ledger."""
+    return encode(msgspec.structs.replace(one, at=0.0, brief=None))
 
 
 @PROPERTY

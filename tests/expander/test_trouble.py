@@ -70,8 +70,11 @@ def message() -> Post:
 
 
 def outcome(result: Result) -> tuple[Any, ...]:
-    """What counts of a run: every copy by its claim, the posts made inside, everything that the reporter is told."""
-    told = {encode(msgspec.structs.replace(one, at=0.0)) for one in result.expanded}
+    """What counts of a run: every copy by its claim, the posts made inside, everything that the reporter is told.
+
+    But for the brief: of a post that was opened before, the reporter asks the ledger.
+    """
+    told = {encode(msgspec.structs.replace(one, at=0.0, brief=None)) for one in result.expanded}
     return result.claims, {one.id for one in result.inside}, told, _refusals(result)
 
 

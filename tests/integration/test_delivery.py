@@ -250,6 +250,7 @@ async def test_f7_p3_an_outcome_told_twice_is_one_notice_and_one_event_id(cluste
         told, fates=(msgspec.structs.replace(fate, at=fate.at + 60, hop="smtp://127.0.0.1:1"),)
     )
     await cluster.post("b@x.test")
+    await cluster.ledger.record(Claim(post_id=cluster.post_id, cell=0, hop="h"), GROUP, [fate])  # before it tells
     await cluster.reporter()
     async with cluster.bus.events("delivery.failed") as stream:
         await cluster.bus.publish_all(

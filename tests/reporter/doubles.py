@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
 
+from shared.address import key
 from shared.bodies import BodyMissing
 from shared.bus import BusUnavailable, Outgoing, Parked
-from shared.groups import Domain
-from shared.ledger import LedgerUnavailable, PostRecord, PostSummary, TargetRecord, Totals
-from shared.messages import BodyRef, Delivery, Expanded, Refused, decode, encode
+from shared.groups import Domain, Group, Member
+from shared.ledger import LedgerUnavailable, PostRecord, PostSummary, Row, Standing, TargetRecord, Totals
+from shared.ledger.due import NEVER, Due
+from shared.ledger.notes import Note
+from shared.messages import BodyRef, Delivery, Expanded, Fate, Refused, State, decode, encode
 from shared.topology import Queue
 
 
@@ -101,8 +104,12 @@ class MemoryBus:
     @property
     def reports(self) -> list[Delivery]:
         """The deliveries that were published, in order."""
+        return self.reports_after(0)
+
+    def reports_after(self, number: int) -> list[Delivery]:
+        """Those that were published after so many messages."""
         deliveries = []
-        for message in self.published:
+        for message in self.published[number:]:
             assert message.queue is Queue.DELIVERIES_EXPRESS
             delivery = decode(message.payload)
             assert isinstance(delivery, Delivery)
@@ -120,6 +127,9 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.posts: dict[str, tuple[PostRecord, dict[str, tuple[TargetRecord, str]]]] = {}
         self.shares: dict[tuple[str, str], dict[int, Expanded]] = defaultdict(dict)
+        self.fates: dict[tuple[str, str], dict[str, Fate]] = defaultdict(dict)
+        self.dues: dict[str, Due] = {}
+        self.noted: dict[tuple[str, str, str], Note] = {}
         self.refusals: list[Refused] = []
         self.parked_rows: dict[str, tuple[str, str, bytes, int]] = {}
         self.needed: set[str] = set()
@@ -153,18 +163,110 @@ class MemoryLedger:
         return PostSummary(record=record, targets=entries, totals=_sum([totals for _, _, totals in entries]))
 
     def _totals(self, post_id: str, group: str) -> Totals:
+        """The shares' people by their fates; who was tried and not told of is a recipient too."""
         shares = self.shares[post_id, group].values()
-        queued = sum(share.copies for share in shares)
-        suppressed = sum(share.left_out for share in shares)
+        people = {address for share in shares for entry in share.queued for address in entry.addresses}
+        fates = self.fates[post_id, group]
+        states = Counter(fate.state for fate in fates.values())
+        copies, suppressed = len(people | fates.keys()), sum(share.left_out for share in shares)
+        delivered, failed = states[State.DELIVERED], states[State.FAILED]
         return Totals(
-            expanded=queued + suppressed,
-            delivered=0,
-            deferred=queued,
-            failed=0,
+            expanded=copies + suppressed,
+            delivered=delivered,
+            deferred=copies - delivered - failed,
+            failed=failed,
             suppressed=suppressed,
-            announced=queued,
-            complete=True,
+            announced=copies,
+            complete=all(len(shares) >= share.of for share in shares),
         )
+
+    def record(self, post_id: str, group: str, fates: Sequence[Fate]) -> None:
+        """What a sender records: a final state stays."""
+        for fate in fates:
+            known = self.fates[post_id, group].get(fate.address)
+            if known is None or known.state is State.DEFERRED:
+                self.fates[post_id, group][fate.address] = fate
+
+    async def standings(self, post_id: str, keys: Sequence[str]) -> Mapping[str, Standing]:
+        self._here()
+        fates = {
+            key(name): fate for (post, _), each in self.fates.items() if post == post_id for name, fate in each.items()
+        }
+        return {name: Standing(state=fates[name].state, attempts=1) for name in keys if name in fates}
+
+    async def unreached(self, post_id: str, group: str, *, limit: int) -> Sequence[Row]:
+        self._here()
+        fates = sorted(self.fates[post_id, group].items())
+        return [
+            _row(post_id, group, fate)
+            for state in (State.FAILED, State.DEFERRED)
+            for _, fate in [entry for entry in fates if entry[1].state is state][:limit]
+        ]
+
+    async def left_out(self, post_id: str, group: str) -> Mapping[str, int]:
+        self._here()
+        found: Counter[str] = Counter()
+        for share in self.shares[post_id, group].values():
+            for entry in share.suppressed:
+                found[entry.reason.value] += len(entry.addresses)
+        return found
+
+    async def posts_between(
+        self, group: str, since: float, until: float, *, after: str = "", limit: int = 100
+    ) -> Sequence[PostSummary]:
+        found = [
+            await self.post(name)
+            for name, (record, targets) in sorted(self.posts.items())
+            if name > after and since <= record.accepted_at < until and group in targets
+        ]
+        return [each for each in found if each is not None][:limit]
+
+    # --- what is due -------------------------------------------------------------------------------------------------
+    async def due_put(self, due: Due) -> None:
+        self._here()
+        known = self.dues.get(due.id)
+        if known is None:
+            self.dues[due.id] = due
+        else:
+            at = due.at if known.at >= NEVER else known.at
+            self.dues[due.id] = msgspec.structs.replace(known, at=at, puts=known.puts + 1)
+
+    async def due_take(self, now: float, *, limit: int, lease: float) -> Sequence[Due]:
+        self._here()
+        taken = sorted((due for due in self.dues.values() if due.at <= now), key=lambda due: due.at)[:limit]
+        for due in taken:
+            self.dues[due.id] = msgspec.structs.replace(due, at=now + lease, tries=due.tries + 1)
+        return [self.dues[due.id] for due in taken]
+
+    def _mine(self, due: Due, **changes: object) -> bool:
+        self._here()
+        mine = self.dues[due.id].tries == due.tries
+        if mine:
+            self.dues[due.id] = msgspec.structs.replace(self.dues[due.id], **changes)
+        return mine
+
+    async def due_keep(self, due: Due, *, at: float, detail: str) -> bool:
+        return self._mine(due, at=at, detail=detail)
+
+    async def due_later(self, due: Due, *, at: float) -> None:
+        self._mine(due, at=at)
+
+    async def due_done(self, due: Due, *, detail: str, again: float) -> bool:
+        return self._mine(due, at=NEVER if self.dues[due.id].puts == due.puts else again, detail=detail)
+
+    async def due_next(self) -> float:
+        self._here()
+        return min((due.at for due in self.dues.values()), default=NEVER)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The kinds of what is still due."""
+        return sorted(due.kind for due in self.dues.values() if due.at < NEVER)
+
+    # --- notes, refusals, parked messages ----------------------------------------------------------------------------
+    async def note(self, note: Note) -> None:
+        self._here()
+        self.noted.setdefault((note.post_id, note.kind, note.unique), note)
 
     async def refused(self, message: Refused) -> None:
         self._here()
@@ -187,6 +289,24 @@ class MemoryLedger:
         return 2
 
 
+def _row(post_id: str, group: str, fate: Fate) -> Row:
+    return Row(
+        post_id=post_id,
+        group=group,
+        address=fate.address,
+        via=(),
+        state=fate.state,
+        reason=None,
+        attempts=fate.attempt + 1,
+        code=fate.code,
+        status=fate.status,
+        text=fate.text,
+        hop=fate.hop,
+        at=fate.at,
+        next_at=fate.next_at,
+    )
+
+
 def _sum(all_totals: Sequence[Totals]) -> Totals:
     names = ("expanded", "delivered", "deferred", "failed", "suppressed", "announced")
     return Totals(complete=True, **{name: sum(getattr(totals, name) for totals in all_totals) for name in names})
@@ -206,21 +326,30 @@ class MemoryBodies:
             yield data[start : start + 1000]
 
     async def list(self, *, older_than: float) -> AsyncIterator[str]:
-        for key in [key for key, (_, made) in self.blobs.items() if made < older_than]:
-            yield key
+        for name in [name for name, (_, made) in self.blobs.items() if made < older_than]:
+            yield name
 
     async def delete(self, key: str) -> None:
         self.blobs.pop(key, None)
 
 
 class MemoryDirectory:
-    """Domains alone: all that the reporter asks for."""
+    """Domains, groups and members: what the reporter asks for."""
 
     def __init__(self, *domains: Domain) -> None:
         self.domains = {domain.name: domain for domain in domains}
+        self.groups: dict[str, Group] = {}
+        self.people: dict[str, list[Member]] = {}
 
     async def domain(self, name: str) -> Domain | None:
         return self.domains.get(name)
+
+    async def group(self, name: str) -> Group | None:
+        return self.groups.get(name)
+
+    async def members(self, name: str) -> AsyncIterator[Sequence[Member]]:
+        for start in range(0, len(self.people.get(name, [])), 2):
+            yield self.people[name][start : start + 2]
 
 
 async def until(condition: object, *, seconds: float = 10.0) -> None:

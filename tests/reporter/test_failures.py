@@ -1,21 +1,27 @@
-"""Who hears of copies that could not be delivered: owners, authors, the next in line, or nobody."""
+"""Who hears of copies that could not be delivered: owners, authors, the next in line, or nobody; when, and how often."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from services.reporter import waiting
+from shared.ledger import LedgerUnavailable
 from shared.messages import (
+    Content,
+    Delivery,
     DeliveryKind,
     State,
     TargetKind,
 )
 from tests.reporter.rfc3464 import Status
+from tests.reporter.test_notices import shown
 from tests.reporter.world import (
     AUTHOR,
+    GROUP,
     MEMBERS,
-    NOW,
     OWNERS,
     World,
     attempted,
@@ -26,18 +32,32 @@ from tests.reporter.world import (
     target,
 )
 
+DELAYED, DELIVERED = State.DEFERRED, State.DELIVERED
+
 
 async def told(world: World, post: Any, aim: Any, message: Any, *, verdict: str = "open") -> None:
+    """Open the post, handle the message, and look until nothing waits."""
     world.ledger.open(post, aim, verdict=verdict)
     await world.handle(message)
+    await world.settle()
 
 
-# --- failures --------------------------------------------------------------------------------------------------------
+def ids(world: World) -> list[str]:
+    """The reports that were published, each once: what the sender's record makes of them."""
+    return list(dict.fromkeys(each.post_id for each in world.bus.reports))
+
+
+def subject(delivery: Delivery) -> str:
+    return shown(delivery.content)[0]
+
+
+# --- owners ----------------------------------------------------------------------------------------------------------
 async def test_p9_failures_of_a_list_go_to_its_owners_and_name_nobody_to_the_author() -> None:
     world, post = World(), record()
     world.ledger.open(post, target(report=True, notify=("SUCCESS", "FAILURE", "DELAY")))
     await world.handle(expanded(post))
-    await world.handle(attempted(post, fate(MEMBERS[0]), fate(MEMBERS[1], State.DEFERRED, at=NOW + 1e6)))
+    await world.handle(attempted(post, fate(MEMBERS[0]), fate(MEMBERS[1], DELAYED)))
+    await world.pass_days(1)
     to_author = [each for each in world.bus.reports if any(r.address == AUTHOR for r in each.recipients)]
     to_owners = [each for each in world.bus.reports if each not in to_author]
     assert len(to_author) == 1
@@ -53,19 +73,154 @@ async def test_p9_failures_of_a_list_go_to_its_owners_and_name_nobody_to_the_aut
     assert not any(owner in notice for owner in OWNERS), "owners do not learn each other's addresses"
 
 
-async def test_one_notice_for_all_failures_of_an_attempt() -> None:
+async def test_one_notice_for_all_failures_of_a_post_however_many_batches_failed() -> None:
     world, post = World(), record()
-    await told(
-        world,
-        post,
-        target(),
-        attempted(post, *(fate(f"m{n}@x.test") for n in range(500)), fate("ok@x.test", State.DELIVERED)),
-    )
+    world.ledger.open(post, target())
+    for batch in range(5):
+        people = (fate(f"m{n}@x.test") for n in range(batch * 100, batch * 100 + 100))
+        await world.handle(attempted(post, *people, fate(f"ok{batch}@x.test", DELIVERED)))
+    await world.settle()
     (delivery,) = world.bus.reports
-    text = octets(delivery.content).decode()
-    assert "500 members of office@example.test did not get a message" in text
+    title, text = shown(delivery.content)
+    assert title == "500 members of office@example.test did not get a message"
     assert "... and 300 more" in text
     assert len(world.bus.emitted("delivery.failed")) == 500
+    assert len(world.bus.emitted("report.sent")) == 1
+
+
+async def test_owners_hear_when_the_post_is_finished() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target())
+    await world.handle(attempted(post, fate(MEMBERS[0]), fate(MEMBERS[1], DELIVERED)))
+    await world.look(waiting.FIRST - 0.1)
+    assert not world.bus.reports
+    await world.look(0.2)
+    assert len(world.bus.reports) == 1
+    assert world.ledger.waiting == []
+
+
+async def test_owners_hear_after_a_quarter_of_an_hour_and_once_more_at_the_end_if_more_failed() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target())
+    await world.handle(attempted(post, fate("a@x.test"), fate("b@x.test", DELAYED), fate("c@x.test", DELAYED)))
+    await world.pass_days(14.9 / 1440)
+    assert not world.bus.reports
+    await world.pass_days(0.2 / 1440)
+    (first,) = world.bus.reports
+    title, text = shown(first.content)
+    assert title == "1 member of office@example.test did not get a message"
+    assert "For 2 more members delivery is still being tried." in text
+    assert "28 November 2026, 12:00 UTC" in text
+    await world.handle(attempted(post, fate("b@x.test", at=world.now)))
+    await world.pass_days(1)
+    assert len(world.bus.reports) == 1, "c is still being tried"
+    await world.handle(attempted(post, fate("c@x.test", DELIVERED)))
+    await world.settle()
+    (_, second) = world.bus.reports
+    title, text = shown(second.content)
+    assert title == "2 members of office@example.test did not get a message"
+    assert "You have had a notice about this message before." in text
+    assert len(ids(world)) == 2
+
+
+async def test_no_second_notice_where_no_more_failed() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target())
+    await world.handle(attempted(post, fate("a@x.test"), fate("b@x.test", DELAYED)))
+    await world.pass_days(1)
+    await world.handle(attempted(post, fate("b@x.test", DELIVERED)))
+    await world.settle()
+    assert len(world.bus.reports) == 1
+    assert world.ledger.waiting == []
+
+
+async def test_a_post_that_never_ends_is_told_of_as_it_stands() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target())
+    await world.handle(attempted(post, fate("a@x.test"), fate("b@x.test", DELAYED)))
+    await world.pass_days(1)
+    await world.handle(attempted(post, fate("c@x.test")))
+    await world.pass_days(10)
+    assert [subject(each).partition(" ")[0] for each in world.bus.reports] == ["1", "2"]
+    assert world.ledger.waiting == []
+
+
+@pytest.mark.parametrize(("mode", "count"), [("failures", 1), ("none", 0)])
+async def test_notify_owners_says_whether_they_hear_of_failures(mode: str, count: int) -> None:
+    world, post = World(), record()
+    world.group(notify_owners=mode)
+    await told(world, post, target(), attempted(post, fate()))
+    assert len(world.bus.reports) == count
+    assert len(world.bus.emitted("delivery.failed")) == 1
+
+
+async def test_notify_owners_is_read_when_it_is_time() -> None:
+    world, post = World(), record()
+    world.group(notify_owners="failures")
+    world.ledger.open(post, target())
+    await world.handle(attempted(post, fate()))
+    world.group(notify_owners="none")
+    await world.settle()
+    assert not world.bus.reports
+    assert world.ledger.waiting == []
+
+
+async def test_the_language_of_a_notice_is_the_groups() -> None:
+    world, post = World(), record()
+    world.group(language="bg")
+    await told(world, post, target(), attempted(post, fate()))
+    assert subject(world.bus.reports[0]) == "1 абонат на office@example.test не получи съобщение"
+
+
+async def test_p3_a_failure_that_is_told_again_and_again_by_any_number_of_reporters_is_one_notice() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target())
+    message = attempted(post, fate(MEMBERS[0]), fate(MEMBERS[1], DELIVERED))
+    for _ in range(3):
+        await world.handle(message)
+        await world.handle(message)
+        await world.settle()
+        world.reporter = world.start()
+    assert len(world.bus.reports) == 1
+    assert len(world.ledger.noted) == 1
+
+
+@pytest.mark.parametrize("envelope", ["list", "alias"])
+async def test_p3_a_crash_between_writing_down_and_sending_sends_the_same_report(envelope: str) -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target(envelope=envelope))
+    await world.handle(attempted(post, fate(MEMBERS[0]), fate(MEMBERS[1], DELIVERED)))
+    world.bus.refuse = 1
+    await world.look(waiting.FIRST)
+    assert (world.bus.reports, len(world.ledger.waiting)) == ([], 1)
+    await world.look(60)
+    assert len(world.bus.reports) == 1
+    # sent, and not written down any more: the next one finds what was to be sent, and sends the same
+    (due,) = world.ledger.dues.values()
+    memory = msgspec.json.decode(due.detail)
+    sent = {"sending": memory.get("marks") or [memory["told"]], "last": memory["last"]}
+    detail = msgspec.json.encode(sent).decode()
+    world.ledger.dues[due.id] = msgspec.structs.replace(due, at=world.now, detail=detail)
+    await world.look(60)
+    assert len(world.bus.reports) == 2
+    assert len(ids(world)) == 1, "one report for the sender's record"
+    assert world.bus.reports[0] == world.bus.reports[1]
+
+
+async def test_p4_while_the_ledger_does_not_answer_nothing_is_forgotten() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target())
+    world.ledger.away = True
+    with pytest.raises(LedgerUnavailable):
+        await world.handle(attempted(post, fate()))
+    world.ledger.away = False
+    await world.handle(attempted(post, fate()))
+    world.ledger.away = True
+    with pytest.raises(LedgerUnavailable):
+        await world.look(60)
+    world.ledger.away = False
+    await world.look(60)
+    assert len(world.bus.reports) == 1
 
 
 async def test_owners_behind_two_next_hops_are_two_deliveries_of_one_report() -> None:
@@ -77,6 +232,14 @@ async def test_owners_behind_two_next_hops_are_two_deliveries_of_one_report() ->
     }
     assert len({each.post_id for each in world.bus.reports}) == 1
     assert len(world.bus.emitted("report.sent")) == 1
+
+
+async def test_a_notice_stands_in_the_posts_notes() -> None:
+    world, post = World(), record()
+    await told(world, post, target(), attempted(post, fate()))
+    (note,) = world.ledger.noted.values()
+    assert (note.post_id, note.kind, note.group) == (post.id, "report", GROUP)
+    assert note.detail == {"kind": "owners", "to": ", ".join(OWNERS), "report": world.bus.reports[0].post_id}
 
 
 @pytest.mark.parametrize(
@@ -101,19 +264,64 @@ async def test_who_looks_after_a_group(
     assert len(world.bus.emitted("delivery.failed")) == 1, "the event goes out whoever is told"
 
 
-async def test_failures_of_an_alias_are_the_authors_own_bounces() -> None:
+# --- authors ---------------------------------------------------------------------------------------------------------
+async def test_failures_of_an_alias_are_the_authors_own_bounces_in_one_report() -> None:
     world, post = World(), record()
-    await told(world, post, target(envelope="alias"), attempted(post, fate(MEMBERS[1]), fate(MEMBERS[0])))
+    world.ledger.open(post, target(envelope="alias"))
+    await world.handle(attempted(post, fate(MEMBERS[1])))
+    await world.handle(attempted(post, fate(MEMBERS[0])))
+    await world.settle()
     (delivery,) = world.bus.reports
     assert [r.address for r in delivery.recipients] == [AUTHOR]
-    assert [fields["action"] for fields in Status(octets(delivery.content)).recipients] == ["failed", "failed"]
+    status = Status(octets(delivery.content))
+    assert [(each["action"], each["final-recipient"]) for each in status.recipients] == [
+        ("failed", "rfc822; boris@gmail.test"),
+        ("failed", "rfc822; vera@other.test"),
+    ]
 
 
-async def test_two_failed_attempts_of_an_alias_are_two_reports() -> None:
+async def test_an_author_gets_few_reports_each_failure_once() -> None:
+    """The first attempts together after a minute, what fails later at most once an hour, the rest when all is over."""
     world, post = World(), record()
-    await told(world, post, target(envelope="alias"), attempted(post, fate(MEMBERS[0])))
-    await world.handle(attempted(post, fate(MEMBERS[1])))
-    assert len({each.post_id for each in world.bus.reports}) == 2
+    world.ledger.open(post, target(envelope="alias"))
+    people = [f"m{n:02}@x.test" for n in range(20)]
+    await world.handle(attempted(post, *(fate(each, DELAYED) for each in people[2:]), *map(fate, people[:2])))
+    for number in range(2, 19):
+        await world.pass_days(4 / 1440)
+        await world.handle(attempted(post, fate(people[number], at=world.now)))
+    await world.pass_days(1)
+    await world.handle(attempted(post, fate(people[19], at=world.now)))
+    await world.settle()
+    assert len(world.bus.reports) == len(ids(world))
+    assert 2 <= len(world.bus.reports) <= 4
+    named = [
+        each["final-recipient"] for report in world.bus.reports for each in Status(octets(report.content)).recipients
+    ]
+    assert sorted(named) == sorted(f"rfc822; {each}" for each in people), "each once"
+    assert "Delivery to 18 more people is still being tried." in Status(octets(world.bus.reports[0].content)).text
+
+
+async def test_p10_of_very_many_failures_behind_an_alias_some_are_named_and_all_counted() -> None:
+    world, post = World(), record()
+    world.ledger.open(post, target(envelope="alias"))
+    await world.handle(attempted(post, *(fate(f"m{n}@x.test") for n in range(700))))
+    await world.settle()
+    (delivery,) = world.bus.reports
+    status = Status(octets(delivery.content))
+    assert len(status.recipients) == 500
+    assert "... and 500 more" in status.text, "300 that the text does not name, and 200 without a block"
+
+
+async def test_the_message_that_failed_comes_back_though_it_is_told_later() -> None:
+    world, post = World(), record(ret="FULL")
+    world.ledger.open(post, target(envelope="alias"))
+    head = b"Received: from a\r\nFrom: Ana <ana@author.example>\r\nSubject: as it came\r\n\r\n"
+    failed = msgspec.structs.replace(attempted(post, fate()), content=Content(head=head, tail=b"body\r\n"))
+    await world.handle(failed)
+    world.reporter = world.start()
+    await world.settle()
+    status = Status(octets(world.bus.reports[0].content))
+    assert (status.original_kind, status.original) == ("message/rfc822", head + b"body\r\n")
 
 
 async def test_failures_in_an_alias_inside_another_group_go_to_its_owners() -> None:
@@ -152,8 +360,8 @@ async def test_p5_mail_to_the_owners_that_fails_is_not_dropped_in_silence_nor_bo
     )
     assert len({each.post_id for each in world.bus.reports}) == (1 if expected else 0)
     for each in world.bus.reports:
-        text = octets(each.content).decode()
-        assert f"1 reader of {OWNER_MAIL} did not get a message" in text
+        title, text = shown(each.content)
+        assert title == f"Mail to {OWNER_MAIL} did not reach 1 of its readers"
         assert "member" not in text
     assert not world.bus.emitted("delivery.failed"), "that event is about members"
 
@@ -166,16 +374,46 @@ async def test_p5_a_forward_that_is_deferred_is_told_to_nobody() -> None:
     assert not world.bus.published
 
 
-async def test_a_delay_is_told_once_to_an_author_who_asked() -> None:
+# --- delays ----------------------------------------------------------------------------------------------------------
+async def test_a_delay_is_told_once_of_everybody_who_is_late_to_an_author_who_asked() -> None:
     world, post = World(delay_warning="1h"), record()
-    world.ledger.open(post, target(envelope="alias", notify=("FAILURE", "DELAY")))
-    for at in (60.0, 3599.0, 3600.0, 7200.0):
-        await world.handle(attempted(post, fate(state=State.DEFERRED, at=NOW + at)))
-    assert len(world.bus.reports) == 2
-    assert len({each.post_id for each in world.bus.reports}) == 1, "one report for the sender's record"
-    status = Status(octets(world.bus.reports[0].content))
-    assert status.recipients[0]["action"] == "delayed"
-    assert status.recipients[0]["will-retry-until"]
+    world.ledger.open(post, target(envelope="alias", notify=("FAILURE", "DELAY"), orcpt="rfc822;Office@example.test"))
+    await world.handle(attempted(post, fate("a@x.test", DELAYED), fate("b@x.test", DELAYED), fate("c@x.test")))
+    await world.pass_days(59 / 1440)
+    await world.handle(attempted(post, fate("b@x.test", DELIVERED), fate("d@x.test", DELAYED)))
+    assert [Status(octets(each.content)).recipients[0]["action"] for each in world.bus.reports] == ["failed"]
+    await world.pass_days(2 / 1440)
+    (_, delivery) = world.bus.reports
+    status = Status(octets(delivery.content))
+    assert [(each["action"], each["final-recipient"]) for each in status.recipients] == [
+        ("delayed", "rfc822; a@x.test"),
+        ("delayed", "rfc822; d@x.test"),
+    ]
+    assert status.recipients[0]["will-retry-until"] == "Sat, 28 Nov 2026 12:00:00 +0000"
+    assert status.recipients[0]["original-recipient"] == "rfc822; Office@example.test"
+    assert "has not reached 2 of the people" in status.text.replace("\r\n", " ")
+    for _ in range(3):
+        await world.handle(attempted(post, fate("a@x.test", DELAYED, attempt=5)))
+        await world.pass_days(1)
+    assert len(ids(world)) == 2, "once"
+
+
+async def test_nobody_late_when_it_is_time_is_no_delay() -> None:
+    world, post = World(delay_warning="1h"), record()
+    world.ledger.open(post, target(envelope="alias", notify=("DELAY",)))
+    await world.handle(attempted(post, fate("a@x.test", DELAYED)))
+    await world.handle(attempted(post, fate("a@x.test", DELIVERED)))
+    await world.settle()
+    assert (world.bus.reports, world.ledger.waiting) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("envelope", "notify"), [("alias", None), ("alias", ("FAILURE",)), ("alias", ("NEVER",)), ("list", ("DELAY",))]
+)
+async def test_a_delay_is_told_to_nobody_who_did_not_ask(envelope: str, notify: tuple[str, ...] | None) -> None:
+    world, post = World(delay_warning="1h"), record()
+    await told(world, post, target(envelope=envelope, notify=notify), attempted(post, fate("a@x.test", DELAYED)))
+    assert (world.bus.reports, world.ledger.dues) == ([], {})
 
 
 async def test_p10_a_post_that_is_attempted_often_is_asked_for_once() -> None:

@@ -17,9 +17,10 @@ from shared.database.engine import open_engine
 from shared.database.migrate import upgrade
 from shared.groups import Domain
 from shared.ledger import Claim
+from shared.ledger.due import NEVER
 from shared.ledger.open import open_ledger
 from shared.ledger.store import SqlLedger
-from shared.messages import Delivery, Refused, Signal, SignalExpanded, Wire, decode, encode
+from shared.messages import Delivery, Refused, Signal, SignalExpanded, State, Wire, decode, encode
 from shared.settings import Settings
 from shared.topology import Queue
 from tests.reporter.doubles import MemoryBodies, MemoryDirectory
@@ -81,20 +82,66 @@ async def test_f7_p4_the_whole_story_told_twice(settings: Settings, bus: Bus, le
     await ledger.open_post(post, [target(report=True)])
     outcomes = (expanded(post), attempted(post, fate()))
     claim = Claim(post_id=post.id, cell=0, hop="h")
-    await ledger.record(claim, GROUP, [fate(), fate(MEMBERS[1], attempt=0, hop="h")])
+    await ledger.record(claim, GROUP, [fate(), fate(MEMBERS[1], State.DELIVERED, hop="h")])
     await publish(bus, *outcomes)
     async with reporting(settings, bus, ledger):
         first = await deliveries(bus, 2)
     await publish(bus, *outcomes)
     async with reporting(settings, bus, ledger):  # another process takes them again
-        second = await deliveries(bus, 2)
-    assert {each.post_id: each for each in first} == {each.post_id: each for each in second}
+        (second,) = await deliveries(bus, 1)
+        await settled(bus, ledger)
     by_reader = {each.recipients[0].address: each for each in first}
+    assert second == by_reader[AUTHOR], "the same id and octets"
     assert Status(octets(by_reader[AUTHOR].content)).recipients[0]["action"] == "delivered"
     assert tuple(recipient.address for recipient in by_reader[OWNERS[0]].recipients) == OWNERS
     totals = await ledger.totals(post.id)
     assert totals.expanded == totals.delivered + totals.deferred + totals.failed + totals.suppressed == 3
-    assert await bus.depth(Queue.OUTCOMES) == 0
+    assert await bus.depth(Queue.OUTCOMES) == await bus.depth(Queue.DELIVERIES_EXPRESS) == 0
+    notes = [(note.kind, note.detail["kind"]) for note in await ledger.notes(post.id)]
+    assert sorted(notes) == [("report", "delivered"), ("report", "owners")]
+
+
+@pytest.mark.parametrize(
+    ("envelope", "notify", "expected"),
+    [
+        ("list", ("SUCCESS",), ["delivered"]),
+        ("alias", None, ["failed"]),
+        ("alias", ("SUCCESS", "FAILURE"), ["relayed", "failed"]),
+    ],
+)
+async def test_p3_two_reporters_a_restart_and_every_outcome_many_times_make_one_report_of_a_kind(
+    settings: Settings, bus: Bus, ledger: SqlLedger, envelope: str, notify: tuple[str, ...] | None, expected: list[str]
+) -> None:
+    post = record()
+    await ledger.open_post(post, [target(envelope=envelope, notify=notify, owners=())])
+    outcomes = (expanded(post), attempted(post, fate()), attempted(post, fate(MEMBERS[1])))
+    async with reporting(settings, bus, ledger), reporting(settings, bus, ledger):
+        for _ in range(3):
+            await publish(bus, *outcomes)
+        await settled(bus, ledger, looked=False)
+        await ledger.record(Claim(post_id=post.id, cell=0, hop="h"), GROUP, [fate(), fate(MEMBERS[1])])
+        await settled(bus, ledger)
+    await publish(bus, *outcomes)
+    async with reporting(settings, bus, ledger):
+        await settled(bus, ledger)
+    sent = await deliveries(bus, await bus.depth(Queue.DELIVERIES_EXPRESS))
+    unique = {each.post_id: each for each in sent}
+    reports = [Status(octets(each.content)) for each in unique.values()]
+    assert sorted(each.recipients[0]["action"] for each in reports) == sorted(expected)
+    failures = [
+        fields["final-recipient"] for each in reports for fields in each.recipients if fields["action"] == "failed"
+    ]
+    assert sorted(failures) == sorted(f"rfc822; {each}" for each in MEMBERS if "failed" in expected), (
+        "each once, together"
+    )
+    assert {each.recipients[0].address for each in sent} == {AUTHOR}
+
+
+async def settled(bus: Bus, ledger: SqlLedger, *, looked: bool = True) -> None:
+    """All outcomes are worked, and, if `looked`, nothing is due any more."""
+    async with asyncio.timeout(30):
+        while await bus.depth(Queue.OUTCOMES) or (looked and await ledger.due_next() < NEVER):
+            await asyncio.sleep(0.02)
 
 
 async def test_a_gone_group_a_refusal_and_a_signal(settings: Settings, bus: Bus, ledger: SqlLedger) -> None:

@@ -19,6 +19,7 @@ async def returned(content: Content | None, *, ret: str | None = None, world: Wo
     world, post = world or World(), record(ret=ret)
     world.ledger.open(post, target(envelope="alias"))
     await world.handle(msgspec.structs.replace(attempted(post, fate()), content=content))
+    await world.settle()
     (report,) = world.bus.reports
     return Status(octets(report.content))
 

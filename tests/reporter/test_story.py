@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from email.header import decode_header, make_header
 from typing import Any
 
 import msgspec
 import pytest
 
-from services.reporter.story import Reporter
 from shared.bus import BusUnavailable, Outgoing
+from shared.groups import Member
+from shared.identity import new_id
 from shared.ledger import LedgerUnavailable
 from shared.messages import (
     Brief,
@@ -27,11 +29,13 @@ from shared.replies import TransientError
 from shared.topology import Queue
 from tests.reporter.doubles import until
 from tests.reporter.rfc3464 import Status
+from tests.reporter.test_notices import shown
 from tests.reporter.world import (
     AUTHOR,
     GROUP,
     MEMBERS,
     NOW,
+    OWNERS,
     World,
     attempted,
     expanded,
@@ -52,7 +56,7 @@ async def told(world: World, post: Any, aim: Any, message: Any, *, verdict: str 
     ("settings", "action"),
     [
         ({"report": True}, "delivered"),
-        ({"notify": ("SUCCESS",)}, "delivered"),
+        ({"report": True, "notify": ("SUCCESS",)}, "delivered"),
         ({"report": True, "envelope": "alias"}, "expanded"),
         ({"notify": ("SUCCESS",), "envelope": "alias"}, "relayed"),
     ],
@@ -130,30 +134,171 @@ async def test_p5_nothing_is_sent_in_answer_to_the_null_sender_or_a_child_post(
     assert world.bus.reports == []
 
 
-async def test_each_outcome_twice_makes_one_report_of_the_same_octets() -> None:
+async def test_p3_each_outcome_twice_makes_one_report_of_the_same_octets() -> None:
     world, post = World(), record()
     world.ledger.open(post, target(report=True, envelope="alias", notify=("SUCCESS", "FAILURE", "DELAY")))
-    late = fate("late@x.test", State.DEFERRED, at=NOW + 1e6)
-    outcomes = [expanded(post), attempted(post, fate(MEMBERS[1]), fate(MEMBERS[0])), attempted(post, late)]
+    late = fate("late@x.test", State.DEFERRED)
+    share = expanded(post, members=(*MEMBERS, "late@x.test"))
+    outcomes = [share, attempted(post, fate(MEMBERS[1]), fate(MEMBERS[0])), attempted(post, late)]
     for message in outcomes:
         await world.handle(message)
-    first, events = world.bus.published[:], world.bus.events[:]
-    assert len(first) == 3
+    await world.pass_days(1)
+    first, events = world.bus.reports, world.bus.events[:]
+    actions = [Status(octets(each.content)).recipients[0]["action"] for each in first]
+    assert actions == ["expanded", "failed", "delayed"]
     again = World()  # another process, with nothing remembered
-    again.ledger = world.ledger
-    again.reporter = Reporter(
-        world_settings(), bus=again.bus, ledger=world.ledger, bodies=world.bodies, directory=world.directory
-    )
+    again.ledger, again.now = world.ledger, world.now
+    again.reporter = again.start()
     for message in outcomes:
         await again.handle(message)
-    assert again.bus.published == first, "the same post ids and octets: the sender's record makes one of them"
-    assert again.bus.events == events
+    await again.settle()
+    assert again.bus.reports == first[:1], "the same post id and octets: the sender's record makes one of them"
+    assert set(again.bus.events) <= set(events)
+    assert len(world.ledger.noted) == 3
 
 
-def world_settings() -> Any:
-    from shared.settings import Settings
+# --- the end of a post -----------------------------------------------------------------------------------------------
+async def test_a_list_whose_switch_is_off_reports_once_when_all_is_over() -> None:
+    """semantics 1.5: RFC 3461 says MUST where SUCCESS asks, and OFF says when."""
+    world, post = World(), record(envid="E1")
+    world.ledger.open(post, target(notify=("SUCCESS", "FAILURE", "DELAY"), orcpt="rfc822;Office@example.test"))
+    await world.handle(expanded(post))
+    await world.handle(attempted(post, fate(MEMBERS[0]), fate(MEMBERS[1], State.DEFERRED)))
+    await world.pass_days(1)
+    to_author = [each for each in world.bus.reports if each.recipients[0].address == AUTHOR]
+    assert to_author == [], "one member is still being tried"
+    await world.handle(attempted(post, fate(MEMBERS[1], State.DELIVERED)))
+    await world.handle(expanded(post))
+    await world.settle()
+    (delivery,) = [each for each in world.bus.reports if each.recipients[0].address == AUTHOR]
+    status = Status(octets(delivery.content))
+    assert status.per_message["original-envelope-id"] == "E1"
+    assert status.recipients == [
+        {
+            "original-recipient": "rfc822; Office@example.test",
+            "final-recipient": "rfc822; Office@example.test",
+            "action": "delivered",
+            "status": "2.1.5",
+        }
+    ]
+    assert "no copy is still waiting" in status.text.replace("\r\n", " ")
+    for member in MEMBERS:
+        assert member not in octets(delivery.content).decode(), "P9"
 
-    return Settings(hostname="mx.example.test", next_hop="smtp://127.0.0.1:2")
+
+async def test_the_report_of_a_post_that_never_ends_is_sent_in_the_end() -> None:
+    world, post = World(), record()
+    await told(world, post, target(notify=("SUCCESS",)), expanded(post))
+    await world.pass_days(5)
+    assert world.bus.reports == []
+    await world.pass_days(1)
+    (delivery,) = world.bus.reports
+    status = Status(octets(delivery.content))
+    assert status.recipients[0]["action"] == "delivered"
+    assert "no copy is still waiting" not in status.text.replace("\r\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("mode", "kinds"), [("posts", ["summary"]), ("daily", ["day"]), ("failures", []), ("none", [])]
+)
+async def test_owners_who_want_to_hear_of_every_post_do(mode: str, kinds: list[str]) -> None:
+    world, post = World(), record()
+    world.group(notify_owners=mode, owners=OWNERS)
+    await told(world, post, target(), expanded(post))
+    for member in MEMBERS:
+        await world.handle(attempted(post, fate(member, State.DELIVERED)))
+    await world.settle()
+    assert [event["kind"] for event in world.bus.emitted("report.sent")] == kinds
+    assert [tuple(r.address for r in each.recipients) for each in world.bus.reports] == [OWNERS] * len(kinds)
+    assert world.ledger.waiting == []
+
+
+async def test_the_summary_of_a_post_tells_how_it_ended() -> None:
+    world, post = World(), record()
+    world.group(notify_owners="posts", language="bg")
+    world.ledger.open(post, target())
+    await world.handle(expanded(post))
+    await world.handle(attempted(post, fate(MEMBERS[0]), fate(MEMBERS[1], State.DELIVERED)))
+    await world.settle()
+    (delivery,) = world.bus.reports
+    title, text = shown(delivery.content)
+    assert title == "office@example.test: доставени копия 1 от 2"
+    assert "boris@gmail.test" in text
+    assert "1  автор на съобщението" in text
+
+
+async def test_the_summary_of_a_day_has_its_posts_and_what_failed_on_it_of_older_ones() -> None:
+    world = World()
+    world.group(notify_owners="daily", owners=OWNERS)
+    world.directory.people[GROUP] = [
+        Member(address=f"m{n}@x.test", key=f"m{n}@x.test", bounce="suspended" if n == 3 else "ok") for n in range(5)
+    ]
+    old, post = (
+        record(subject="Yesterday's"),
+        record(accepted_at=NOW + 86400, subject="Today's", id=new_id(NOW + 86400)),
+    )
+    for each in (old, post):
+        world.ledger.open(each, target())
+        world.now = each.accepted_at
+        await world.look()
+        await world.handle(expanded(each))
+    await world.handle(attempted(old, fate(MEMBERS[0], at=NOW + 86500)))
+    await world.settle()
+    first, second = (shown(each.content)[1] for each in world.bus.reports)
+    assert ("Yesterday's" in first, "Today's" in first, MEMBERS[0] in first) == (True, False, False)
+    assert ("Yesterday's" in second, "Today's" in second, MEMBERS[0] in second) == (False, True, True)
+    assert "1 member gets no mail" in second
+    assert "m3@x.test" in second
+
+
+async def test_no_mail_about_a_day_for_a_group_that_wants_none_any_more() -> None:
+    world, post = World(), record()
+    world.group(notify_owners="daily", owners=OWNERS)
+    world.ledger.open(post, target())
+    await world.handle(expanded(post))
+    world.group(notify_owners="failures", owners=OWNERS)
+    await world.settle()
+    assert (world.bus.reports, world.ledger.waiting) == ([], [])
+
+
+async def test_the_language_of_a_report_is_the_groups_or_the_installations() -> None:
+    for settings, expected in (({"language": "bg"}, "Доставено"), ({"language": "en"}, "Delivered"), ({}, "Доставено")):
+        world, post = World(language="bg"), record()
+        world.group(**settings)
+        world.ledger.open(post, target(report=True))
+        await world.handle(expanded(post))
+        title = str(make_header(decode_header(Status(octets(world.bus.reports[0].content)).message["Subject"])))
+        assert (
+            title
+            == f"{expected}: {'съобщението Ви до' if expected == 'Доставено' else 'your message to'} Office@example.test"
+        )
+
+
+# --- no flood --------------------------------------------------------------------------------------------------------
+async def test_p5_an_address_that_is_not_ours_gets_so_many_reports_an_hour_and_the_others_are_noted() -> None:
+    world = World(reports_per_hour=3)
+    posts = [record(accepted_at=NOW + n, id=new_id(NOW + n)) for n in range(5)]
+    for post in posts:
+        world.ledger.open(post, target(report=True))
+        for _ in range(2):  # what is told again does not count again
+            await world.handle(msgspec.structs.replace(expanded(post), at=post.accepted_at))
+    assert len({each.post_id for each in world.bus.reports}) == 3
+    notes = [note.detail["kind"] for note in world.ledger.noted.values()]
+    assert notes == ["delivered"] * 3 + ["delivered, held"] * 2
+    assert len({event["id"] for event in world.bus.emitted("report.sent")}) == 3
+    later = record(accepted_at=NOW + 3700, id=new_id(NOW + 3700))
+    world.ledger.open(later, target(report=True))
+    await world.handle(msgspec.structs.replace(expanded(later), at=NOW + 3700))
+    assert len({each.post_id for each in world.bus.reports}) == 4
+
+
+async def test_authors_in_domains_of_ours_have_no_limit() -> None:
+    world = World(reports_per_hour=1)
+    for number in range(4):
+        post = record(mail_from="ana@example.test", accepted_at=NOW + number, id=new_id(NOW + number))
+        world.ledger.open(post, target(report=True))
+        await world.handle(expanded(post))
+    assert len(world.bus.reports) == 4
 
 
 async def test_two_groups_of_one_post_are_two_reports_and_one_acceptance() -> None:
@@ -263,6 +408,7 @@ async def test_a_post_or_target_that_is_not_in_the_ledger_is_trouble_that_may_pa
         await world.handle(attempted(post, fate()))
     world.ledger.open(post, target())
     await world.handle(attempted(post, fate()))
+    await world.settle()
     assert len(world.bus.reports) == 1
 
 
@@ -293,9 +439,14 @@ async def test_f7_the_running_reporter_works_acks_and_stops() -> None:
     published = len(world.bus.published)
     running = asyncio.create_task(world.reporter.run())
     await until(lambda: world.bus.acked[Queue.OUTCOMES] == 2 and world.bus.acked[Queue.PARKED] == 2)
+    world.ledger.record(post.id, GROUP, [fate(), fate(MEMBERS[1], State.DELIVERED)])
+    world.now += 10
+    await until(lambda: len(world.bus.published) - published == 2)
     world.reporter.stop()
     await asyncio.wait_for(running, 10)
-    assert len(world.bus.published) - published == 2, "a report to the author, a notice to the owners"
+    assert [len(each.recipients) for each in world.bus.reports_after(published)] == [1, 2], (
+        "the author; then the owners"
+    )
     filed = sorted((queue, payload) for queue, _, payload, _ in world.ledger.parked_rows.values())
     assert filed == sorted([("outcomes", b"\xc1 no message"), ("outcomes", encode(signal()))])
 

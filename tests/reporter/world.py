@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from services.reporter.story import Reporter
-from shared.groups import Domain
+from services.reporter.waiting import MARGIN
+from shared.groups import Domain, Group
+from shared.groups import Settings as GroupSettings
 from shared.identity import new_id
 from shared.ledger import PostRecord, TargetRecord
 from shared.messages import (
@@ -32,18 +34,53 @@ OWNERS = ("head@example.test", "deputy@owner.test")
 
 
 class World:
-    """`reporter` and its ports; `handle` sends a message through the wire's own bytes first."""
+    """`reporter` and its ports, at a time that tests set. `handle` sends a message through the wire's own bytes first."""
 
     def __init__(self, *, domain_postmaster: str = "", **settings: Any) -> None:
         settings = {"hostname": "mx.example.test", "next_hop": "smtp://127.0.0.1:2", **settings}
         self.bus, self.ledger, self.bodies = MemoryBus(), MemoryLedger(), MemoryBodies()
         self.directory = MemoryDirectory(Domain(name="example.test", postmaster=domain_postmaster))
-        self.reporter = Reporter(
-            Settings(**settings), bus=self.bus, ledger=self.ledger, bodies=self.bodies, directory=self.directory
+        self.settings = Settings(**settings)
+        self.now = NOW + 2
+        self.reporter = self.start()
+
+    def start(self) -> Reporter:
+        """A reporter, as another process or after a restart."""
+        return Reporter(
+            self.settings,
+            bus=self.bus,
+            ledger=self.ledger,  # type: ignore[arg-type]
+            bodies=self.bodies,  # type: ignore[arg-type]
+            directory=self.directory,  # type: ignore[arg-type]
+            clock=lambda: self.now,
         )
 
+    def group(self, **settings: Any) -> None:
+        """The group in the directory, with these settings."""
+        self.directory.groups[GROUP] = Group(id=1, address=GROUP, settings=GroupSettings(**settings))
+
     async def handle(self, message: Any) -> None:
+        """An outcome; what a sender tells of an attempt is in the ledger first."""
+        if isinstance(message, Attempted) and message.post_id in self.ledger.posts:
+            self.ledger.record(message.post_id, message.group, message.fates)
         await self.reporter.handle(decode(encode(message)), None)  # type: ignore[arg-type]
+
+    async def look(self, seconds: float = 0.0) -> None:
+        """Let so many seconds go by, and look at all that is due then."""
+        self.now += seconds
+        while await self.reporter.desk.look():
+            pass
+
+    async def pass_days(self, days: float) -> None:
+        """Let time go by as it does: whenever something is due, it is looked at."""
+        end = self.now + days * 86400
+        while (following := await self.ledger.due_next()) <= end:
+            await self.look(max(following - self.now, 0.0))
+        self.now = end
+
+    async def settle(self) -> None:
+        """Let time go by until nothing is due any more."""
+        await self.pass_days(6 + MARGIN / 86400)
 
 
 def record(**changes: Any) -> PostRecord:
