@@ -32,7 +32,7 @@ the same events can be followed inside the process.
 Each event has a JSON Schema (2020-12) in [schemas](events/schemas), a file a version; the file of an old version stays.
 [asyncapi.yaml](events/asyncapi.yaml) says the same as an AsyncAPI 3.0 document, with the exchange `signals` by which other systems talk to Horo.
 [consumer.py](events/examples/consumer.py) is a consumer in sixty lines that loses nothing and prints nothing twice, over restarts of its own and of
-the broker.
+the broker; [signal.sh](events/examples/signal.sh) sends a signal over the API.
 
 This page, the schemas and the AsyncAPI document are made from `services/reporter/events.py` by `python -m cli.reference`.
 """
