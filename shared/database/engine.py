@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection as PsycopgConnection
+from psycopg import Error as PsycopgError
 from psycopg import OperationalError, waiting
 from sqlalchemy import event, exc, text
 from sqlalchemy.engine import URL, Connection, make_url
@@ -110,6 +111,7 @@ class BoundedConnection(PsycopgConnection[Any]):
 
         What has nothing to wait for, as every statement of a pipeline but the last, ends at once and costs no clock.
         """
+        socket = self.pgconn.socket  # raises where the connection is lost: then nothing was begun
         try:
             first = next(gen)
         except StopIteration as ended:
@@ -117,7 +119,7 @@ class BoundedConnection(PsycopgConnection[Any]):
         limit = _wait_limit.get() if timeout is None else min(timeout, _wait_limit.get())
         try:
             async with asyncio.timeout(limit):
-                return await waiting.wait_async(_resumed(first, gen), self.pgconn.socket, interval=interval)
+                return await waiting.wait_async(_resumed(first, gen), socket, interval=interval)
         except TimeoutError:
             self._give_up(gen)
             raise OperationalError(f"the server did not answer within {limit:g} s") from None
@@ -126,9 +128,13 @@ class BoundedConnection(PsycopgConnection[Any]):
             raise
 
     def _give_up(self, gen: Any) -> None:
-        """Drop the connection; what was under way ends first, for it looks at the connection when it does."""
-        with contextlib.suppress(Exception):
-            gen.close()
+        """Drop the connection; what was under way ends first, for it looks at the connection when it does.
+
+        The end of a pipeline is told to end twice: the first time it goes on to fetch what is left (RuntimeError: it ignored the exit).
+        """
+        for _ in range(2):
+            with contextlib.suppress(RuntimeError, PsycopgError):
+                gen.close()
         self.pgconn.finish()
 
 
