@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from cli import access
 from cli.output import CommandError, Exit, Json, clean, fail, print_json, say
 from shared.replies import TransientError
-from shared.settings import endpoint
+from shared.settings import Settings, endpoint
 
 To = Annotated[list[str], Parameter(name="--to", negative="", help="A recipient; may be given several times.")]
 Notify = Annotated[
@@ -75,24 +75,24 @@ async def send(
         return
     if not json:
         say(f"accepted: {reply}", "green")
-    await _tell_outcome(accepted, message_id, wait, json)
+    await _tell_outcome(settings, accepted, message_id, wait, json)
 
 
-async def _tell_outcome(accepted: dict[str, Any], message_id: str, wait: float, json: bool) -> None:
+async def _tell_outcome(settings: Settings, accepted: dict[str, Any], message_id: str, wait: float, json: bool) -> None:
     """Who got it, as far as is known within `wait` seconds.
 
     Trouble here is told and is no failure: the message is accepted, and an exit code of 75 would have a script send it again.
     """
-    from cli.trace import documents, show_posts
+    from cli.trace import documents, show_posts, view_of
 
     posts: Any = []
     told: list[dict[str, Any]] = []
     try:
         async with access.ledger() as ledger:
             posts = await _settled(ledger, message_id, wait)
-            told = await documents(ledger, posts) if json else []
+            told = await documents(ledger, posts, view_of(settings)) if json else []
             if posts and not json:
-                await show_posts(ledger, posts)
+                await show_posts(ledger, posts, view_of(settings))
     except TransientError as error:
         fail(f"the ledger does not answer ({error.why or error}), but the message is accepted")
     if json:

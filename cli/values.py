@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -58,3 +61,28 @@ def shown(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(str(part) for part in value)
     return str(value)
+
+
+_AGO = re.compile(r"(\d{1,6})([smhdw])")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def moment(name: str, value: str, *, end: bool = False) -> float | None:
+    """A time as people write it, in seconds since the epoch: RFC 3339, a date (its beginning, or with `end` its end), or "3d" ago; None for "".
+
+    Without an offset it is this machine's time. Raises `CommandError` that names the option.
+    """
+    text = value.strip()
+    if not text:
+        return None
+    if (ago := _AGO.fullmatch(text.removesuffix(" ago"))) is not None:
+        return time.time() - int(ago[1]) * _SECONDS[ago[2]]
+    try:
+        found = datetime.fromisoformat(text)
+        if _DATE.fullmatch(text) and end:
+            found += timedelta(days=1)
+        return found.timestamp()
+    except (ValueError, OverflowError, OSError) as error:
+        told = "write 2026-11-23T10:00:00+02:00, 2026-11-23, 2h or 3d"
+        raise CommandError(f"{name}: {value!r} is no time: {told}", Exit.USAGE) from error

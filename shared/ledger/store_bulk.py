@@ -32,16 +32,29 @@ def _filled(body: str, **parts: str) -> str:
     return body
 
 
+def _joins(table: str, condition: str) -> dict[str, str]:
+    """The join of `{near}` by dialect; OFFSET 0 keeps PostgreSQL from taking the subquery apart again."""
+    within = f"{table}.post_id >= {{low}} AND {table}.post_id <= {{high}} AND {condition}"
+    return {
+        "sqlite": f"JOIN {table} ON {condition}",
+        "postgresql": f"CROSS JOIN LATERAL (SELECT * FROM {table} WHERE {within} OFFSET 0) AS {table}",  # noqa: S608 - constants
+    }
+
+
 class Bulk:
     """A statement over rows `r`. `columns` are theirs with PostgreSQL's types; `{columns}`, `{clock}` and `parts` are filled in.
 
-    `near` names the column of a table in periods (`store_periods.py`) that `r.post_id` is joined to: then only the periods of these posts are opened.
+    `near` joins a table that is in periods (`store_periods.py`): its name, and what it has to do with `r`, `r.post_id` being its own; `{near}` is the
+    join. On PostgreSQL only the periods of these posts are opened, and each of `r` is looked up by itself, for of a range of ids the planner thinks
+    that it is little, and would read all of it.
     """
 
-    def __init__(self, columns: Mapping[str, str], body: str, *, near: str = "", **parts: str) -> None:
+    def __init__(
+        self, columns: Mapping[str, str], body: str, *, near: tuple[str, str] | None = None, **parts: str
+    ) -> None:
         names = ", ".join(columns)
         self._near = list(columns).index("post_id") if near else None
-        between = {"sqlite": "", "postgresql": f"{near} >= {{low}} AND {near} <= {{high}} AND " if near else ""}
+        joins = _joins(*near) if near else dict.fromkeys(CLOCK, "")
         cells = {
             "sqlite": [f"value ->> {number} AS {name}" for number, name in enumerate(columns)],
             "postgresql": [
@@ -51,7 +64,7 @@ class Bulk:
         source = {"sqlite": "json_each({rows})", "postgresql": "jsonb_array_elements(CAST({rows} AS jsonb))"}
         template = {
             dialect: f"WITH r AS (SELECT {', '.join(cells[dialect])} FROM {source[dialect]}) "  # noqa: S608 - constants of this package
-            + _filled(_filled(body, **parts), columns=names, clock=CLOCK[dialect], near=between[dialect])
+            + _filled(_filled(body, **parts), columns=names, clock=CLOCK[dialect], near=joins[dialect])
             for dialect in CLOCK
         }
         self._texts = {

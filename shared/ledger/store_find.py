@@ -28,17 +28,23 @@ SAME_ID = 200
 """Posts with one Message-ID that are looked through at a time for a recipient."""
 
 # Of each number of parts that a fan-out was ever cut into: the one share that a person would be in, and the first, which has sub-groups.
-_BIG = text(
+_BIG = (
     "WITH RECURSIVE kinds(parts) AS (SELECT min(parts) FROM shares WHERE signature IS NOT NULL UNION ALL "
     "SELECT (SELECT min(s.parts) FROM shares AS s WHERE s.signature IS NOT NULL AND s.parts > kinds.parts) "
     "FROM kinds WHERE kinds.parts IS NOT NULL) "
-    "SELECT s.post_id, s.group_key, s.number, s.mark FROM kinds JOIN shares AS s ON s.parts = kinds.parts "
+    "SELECT s.post_id, s.group_key, s.number, s.mark FROM kinds JOIN shares AS s {by_index} ON s.parts = kinds.parts "
     "AND s.number IN (0, CAST(CAST(:slot AS bigint) * kinds.parts / :slots AS integer)) AND s.signature IS NOT NULL "
     "JOIN posts ON posts.id = s.post_id "
     "WHERE s.post_id >= :low AND s.post_id < :high "
     "AND (:group = '' OR EXISTS (SELECT 1 FROM post_groups AS g WHERE g.post_id = s.post_id AND g.group_key = :group)) "
     "ORDER BY s.post_id DESC LIMIT :limit"
 )
+_BIG_SHARES = {
+    "sqlite": text(
+        _BIG.format(by_index="INDEXED BY ix_shares_big")
+    ),  # or it would read all shares of the time, in their order
+    "postgresql": text(_BIG.format(by_index="")),
+}
 
 
 class Sought(NamedTuple):
@@ -135,7 +141,7 @@ async def _in_big_shares(connection: AsyncConnection, what: Sought, limit: int) 
             "high": high,
             "limit": CANDIDATES,
         }
-        rows = [tuple(row) for row in await connection.execute(_BIG, values)]
+        rows = [tuple(row) for row in await connection.execute(_BIG_SHARES[connection.dialect.name], values)]
         full = len(rows) == CANDIDATES
         if full and rows[0][0] != rows[-1][0]:  # the last post may have a share more
             rows = [row for row in rows if row[0] != rows[-1][0]]

@@ -27,9 +27,8 @@ _TARGETS = Bulk(
 )
 _FILED = Bulk(
     {"post_id": "text", "group_key": "text"},
-    "SELECT r.post_id, r.group_key, count(DISTINCT number), max(parts) FROM r "
-    "JOIN shares ON {near}shares.post_id = r.post_id AND shares.group_key = r.group_key GROUP BY 1, 2",
-    near="shares.post_id",
+    "SELECT r.post_id, r.group_key, count(DISTINCT number), max(parts) FROM r {near} GROUP BY 1, 2",
+    near=("shares", "shares.post_id = r.post_id AND shares.group_key = r.group_key"),
 )
 
 

@@ -32,16 +32,15 @@ _ID = {"post_id": "text"}
 _PLAN = Bulk(_ID, "SELECT id, cells, slices FROM r JOIN posts ON posts.id = r.post_id")
 _HEADS = Bulk(
     _ID,
-    "SELECT r.post_id, group_key, number, parts, announced, queued, suppressed, digest FROM r "
-    "JOIN shares ON {near}shares.post_id = r.post_id",
-    near="shares.post_id",
+    "SELECT r.post_id, group_key, number, parts, announced, queued, suppressed, digest FROM r {near}",
+    near=("shares", "shares.post_id = r.post_id"),
 )
 _FINAL = Bulk(
     _ID,
     "SELECT r.post_id, group_key, {slice}, sum(delivered), sum(failed), sum(deferred), "
     "sum(digest / 4294967296), sum(digest % 4294967296) "
-    "FROM r JOIN attempts ON {near}attempts.post_id = r.post_id LEFT JOIN posts ON posts.id = r.post_id GROUP BY 1, 2, 3",
-    near="attempts.post_id",
+    "FROM r {near} LEFT JOIN posts ON posts.id = r.post_id GROUP BY 1, 2, 3",
+    near=("attempts", "attempts.post_id = r.post_id"),
     slice="CASE WHEN posts.id IS NULL OR posts.slices <= 1 THEN 0 WHEN cell >= posts.cells THEN posts.slices - 1 "
     "ELSE CAST(cell AS bigint) * posts.slices / posts.cells END",
 )
@@ -49,15 +48,13 @@ _TARGETS = Bulk(_ID, "SELECT r.post_id, group_key FROM r JOIN post_groups ON pos
 _RANGE = {"n": "int4", "post_id": "text", "low": "int4", "high": "int4"}
 _SHARES = Bulk(
     _RANGE,
-    "SELECT n, seq, group_key, 0, at, content FROM r "
-    "JOIN shares AS s ON {near}s.post_id = r.post_id AND s.number >= r.low AND s.number <= r.high",
-    near="s.post_id",
+    "SELECT n, seq, group_key, 0, at, content FROM r {near}",
+    near=("shares", "shares.post_id = r.post_id AND shares.number >= r.low AND shares.number <= r.high"),
 )
 _ATTEMPTS = Bulk(
     _RANGE,
-    "SELECT n, seq, group_key, attempts, at, content FROM r "
-    "JOIN attempts AS a ON {near}a.post_id = r.post_id AND a.cell >= r.low AND a.cell <= r.high",
-    near="a.post_id",
+    "SELECT n, seq, group_key, attempts.attempts, at, content FROM r {near}",
+    near=("attempts", "attempts.post_id = r.post_id AND attempts.cell >= r.low AND attempts.cell <= r.high"),
 )
 
 

@@ -76,8 +76,7 @@ RECENT = 7 * 86400.0
 
 _FORGET = Bulk(
     {"hash": "int8", "post_id": "text"},
-    "DELETE FROM people WHERE {near}(hash, post_id) IN (SELECT hash, post_id FROM r)",
-    near="people.post_id",
+    "DELETE FROM people WHERE (hash, post_id) IN (SELECT hash, post_id FROM r)",
 )
 
 # A post is seen to be finished when all shares of all its targets are there, each once, nobody was ever put off, and as many are final as

@@ -35,9 +35,8 @@ _RELEASE = Bulk(
 )
 _TRIED = Bulk(
     {"post_id": "text", "cell": "int4"},
-    "SELECT r.post_id, r.cell, seq, group_key, attempts, at, content FROM r "
-    "JOIN attempts ON {near}attempts.post_id = r.post_id AND attempts.cell = r.cell",
-    near="attempts.post_id",
+    "SELECT r.post_id, r.cell, seq, group_key, attempts.attempts, at, content FROM r {near}",
+    near=("attempts", "attempts.post_id = r.post_id AND attempts.cell = r.cell"),
 )
 _RECORD = Bulk(
     ATTEMPT_COLUMNS,

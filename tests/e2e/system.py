@@ -52,8 +52,9 @@ class System:
         self._processes = processes
         self.folder = folder
         self._ports: list[int] = []
-        self.smtp, self.lmtp = self._port(), self._port()
-        listen = {"HORO_SMTP_LISTEN": f"127.0.0.1:{self.smtp}", "HORO_LMTP_LISTEN": f"127.0.0.1:{self.lmtp}"}
+        self.smtp, self.lmtp, self.console = self._port(), self._port(), self._port()
+        ports = {"SMTP": self.smtp, "LMTP": self.lmtp, "CONSOLE": self.console}
+        listen = {f"HORO_{name}_LISTEN": f"127.0.0.1:{port}" for name, port in ports.items()}
         self.env = {**QUICK, "HORO_DATA": str(folder / "var"), **listen, **settings}
         self.children: dict[str, list[Child]] = {}
         self._health: dict[Child, int] = {}
@@ -157,13 +158,13 @@ class System:
 
     def trace(self, what: str) -> dict[str, Any]:
         """The one post of a Message-ID or post id."""
-        (found,) = self.cli("trace", what)
+        (found,) = self.cli("trace", what)["posts"]
         return dict(found)
 
     def traces(self, group: str) -> list[dict[str, Any]]:
         """All posts to a group; none where the ledger knows none."""
         try:
-            return list(self.cli("trace", "--group", group, "--limit", "1000"))
+            return list(self.cli("trace", "--group", group, "--limit", "1000")["posts"])
         except CommandFailed as failed:
             if failed.status == 3:
                 return []
@@ -182,7 +183,7 @@ class System:
             if done.returncode != 0:
                 last[:] = [done.stderr]
                 return None
-            (document,) = last[:] = json.loads(done.stdout)
+            (document,) = last[:] = json.loads(done.stdout)["posts"]
             return dict(document) if condition(document) else None
 
         try:

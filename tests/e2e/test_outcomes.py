@@ -302,5 +302,5 @@ def test_a_paused_member_and_own_copies_are_obeyed(place: Place) -> None:
     )
     assert delivered(document) == ["boris@own.test", "writer@own.test"]
     assert left_out(document) == [("paused@own.test", "paused")]
-    trace = place.system.cli("trace", "--recipient", "paused@own.test")
+    trace = place.system.cli("trace", "--recipient", "paused@own.test")["posts"]
     assert [row["reason"] for post in trace for row in post["addresses"]] == ["paused"]

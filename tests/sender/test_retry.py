@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.retry import after_unknown, next_attempt
+from shared.retry import Outlook, after_unknown, next_attempt, outlook
 from shared.topology import DELAYS, delay_step
 
 SCHEDULE = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
@@ -59,3 +59,22 @@ def test_a_lost_reply_after_the_dot_is_not_hurried(attempt: int, schedule: tuple
 def test_a_lost_reply_expires_as_everything_does() -> None:
     assert after_unknown(1, 5 * DAY, SCHEDULE, 5 * DAY) is None
     assert after_unknown(0, 5 * DAY, SCHEDULE, 5 * DAY) == 900.0
+
+
+@given(
+    st.integers(1, 20),
+    st.floats(0, 6 * DAY),
+    st.lists(st.sampled_from(DELAYS[3:]), min_size=1, max_size=8),
+    st.floats(60, 6 * DAY),
+)
+def test_the_outlook_is_what_the_sender_will_do(attempts: int, age: float, schedule: list[int], max_age: float) -> None:
+    tries, now, attempt = 1, age, attempts
+    while (delay := next_attempt(attempt, now, schedule, max_age)) is not None:
+        tries, now, attempt = tries + 1, now + delay_step(delay), attempt + 1
+    told = outlook(attempts, age, 0.0, schedule, max_age)
+    assert told.tries == tries
+    assert told.last == pytest.approx(now, abs=1e-3)
+
+
+def test_the_outlook_of_many_tries_is_counted_not_walked() -> None:
+    assert outlook(1, 60.0, 0.0, (1.0,), 1e9) == Outlook(1 + 10**9 - 60, 1e9)
