@@ -72,7 +72,7 @@ async def tokens() -> AsyncIterator[Tokens]:
 async def _database() -> AsyncIterator[tuple[Settings, AsyncEngine]]:
     """The database, brought to this Horo's version."""
     from shared.database.engine import open_engine
-    from shared.database.migrate import upgrade
+    from shared.database.migrate import at_start
 
     loaded = settings()
     _data(loaded)
@@ -80,10 +80,28 @@ async def _database() -> AsyncIterator[tuple[Settings, AsyncEngine]]:
         engine = open_engine(loaded.effective_database_url)
     try:
         with _told():
-            await upgrade(engine)
+            await at_start(engine, loaded.migrate)
         yield loaded, engine
     finally:
         await engine.dispose()
+
+
+async def migrate() -> tuple[str | None, str]:
+    """Bring the database to this Horo's version, whatever HORO_MIGRATE says; the version before (None: empty) and the one now."""
+    from shared.database import migrate as schema
+    from shared.database.engine import open_engine
+
+    loaded = settings()
+    _data(loaded)
+    with _told():
+        engine = open_engine(loaded.effective_database_url)
+    try:
+        before = await schema.version(engine)
+        with _told():
+            await schema.upgrade(engine)
+    finally:
+        await engine.dispose()
+    return before, schema.head()
 
 
 @asynccontextmanager

@@ -344,6 +344,11 @@ def stopped(service: str) -> None:
     _event("stopped", service=service)
 
 
+def cut_off(service: str, *, after: float) -> None:
+    """A service had work in hand when the time to drain was over; that work comes again, as after a crash."""
+    _event("cut_off", "warning", service=service, after=round(after, 1))
+
+
 def unavailable(what: str, why: str) -> None:
     """A server that we need does not answer."""
     _event("unavailable", "warning", what=what, why=why)

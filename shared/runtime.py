@@ -18,7 +18,7 @@ from shared import journal
 from shared.health import Health
 from shared.parts import Parts, open_parts
 from shared.replies import TransientError
-from shared.settings import Settings, SettingsError, load
+from shared.settings import Settings, SettingsError, load, seconds
 from shared.starting import ServiceEnded, StartError
 
 EXIT_FAILED = 1
@@ -102,7 +102,8 @@ async def serve(
         with_addresses(settings.health_listen, "HORO_HEALTH_LISTEN", health.start)
         stack.callback(health.close)
         services = {name: build(parts) for name, build in builds.items()}
-        await _run(services, stopping, health, _announce(services, health, ready, parts))
+        drain = seconds(settings.drain_timeout)
+        await _run(services, stopping, health, _announce(services, health, ready, parts), drain=drain)
 
 
 async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, T]) -> T | None:
@@ -122,9 +123,17 @@ async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, T]) -> T
 
 
 async def _run(
-    services: Mapping[str, Service], stopping: asyncio.Event, health: Health, ready: Coroutine[Any, Any, None]
+    services: Mapping[str, Service],
+    stopping: asyncio.Event,
+    health: Health,
+    ready: Coroutine[Any, Any, None],
+    *,
+    drain: float,
 ) -> None:
-    """Run the services until a stop, or until one of them ends; then readiness goes first, and all drain together while the bus is still open."""
+    """Run the services until a stop, or until one of them ends; then readiness goes first, and all drain together while the bus is still open.
+
+    What has not ended `drain` seconds after a stop is cut off in order (claims are given back, connections closed), before somebody kills it.
+    """
     running = [asyncio.create_task(service.run(), name=name) for name, service in services.items()]
     announcing = asyncio.create_task(ready, name="start")
     try:
@@ -135,7 +144,10 @@ async def _run(
         announcing.cancel()
         for service in services.values():
             service.stop()
-        await asyncio.wait(running, timeout=None if asked else CRASH_DRAIN)
+        patience = drain if asked else min(CRASH_DRAIN, drain)
+        _, late = await asyncio.wait(running, timeout=patience)
+        for task in late:
+            journal.cut_off(task.get_name(), after=patience)
     finally:
         for task in (*running, announcing):
             task.cancel()

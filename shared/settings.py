@@ -167,6 +167,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     channel_networks: Annotated[
         str, _text("Private addresses or networks that channels may reach, comma separated; empty for none")
     ] = ""
+    drain_timeout: Annotated[
+        str,
+        _text("Longest time that work in hand gets to end after SIGTERM; what is left then is done again by others"),
+    ] = "11m"
+    migrate: Annotated[
+        str,
+        _text(
+            "When the database is brought to this version: start (by the process that starts first) or command (`horo migrate` alone)"
+        ),
+    ] = "start"
     log_level: Annotated[str, _text("debug, info, warning or error")] = "info"
     log_format: Annotated[str, _text("json, or console for people")] = "json"
 
@@ -232,8 +242,16 @@ _DURATIONS = (
     "hop_timeout",
     "claim_lease",
     "ledger_keep",
+    "drain_timeout",
 )
-_NEVER_ZERO = ("command_timeout", "session_timeout", "accept_timeout", "hop_timeout", "claim_lease")
+_NEVER_ZERO = (
+    "command_timeout",
+    "session_timeout",
+    "accept_timeout",
+    "hop_timeout",
+    "claim_lease",
+    "drain_timeout",
+)
 _SCHEMES = {
     "database_url": ("sqlite:", "postgresql:"),
     "broker_url": ("embedded:", "amqp:", "amqps:"),
@@ -243,6 +261,7 @@ _SCHEMES = {
 _CHOICES = {
     "tls_out": ("none", "opportunistic", "required"),
     "language": ("en", "bg"),
+    "migrate": ("start", "command"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("json", "console"),
 }

@@ -28,6 +28,10 @@ class SchemaError(Exception):
     """The database is of another version than this Horo; the text says what to do."""
 
 
+class SchemaBehind(SchemaError):
+    """The database has yet to be brought to this Horo's version."""
+
+
 class DatabaseUnavailable(TransientError):
     """The database does not answer."""
 
@@ -46,6 +50,20 @@ def config(**attributes: Any) -> Config:
 def head() -> str:
     """The version that this Horo knows."""
     return str(ScriptDirectory.from_config(config()).get_current_head())
+
+
+async def at_start(engine: AsyncEngine, when: str) -> None:
+    """The database as a process needs it, by HORO_MIGRATE: brought to `head()` here and now, or, with "command", looked at.
+
+    One that is behind is then `DatabaseUnavailable`, for `horo migrate` may be under way: a process that starts waits for it as for a server.
+    Raises `SchemaError` for a newer database.
+    """
+    if when == "start":
+        return await upgrade(engine)
+    try:
+        return await check(engine)
+    except SchemaBehind as error:
+        raise DatabaseUnavailable(str(error)) from error
 
 
 async def upgrade(engine: AsyncEngine) -> None:
@@ -76,22 +94,37 @@ def _run(connection: Connection) -> None:
     command.upgrade(config(connection=connection), "head")
 
 
-async def check(engine: AsyncEngine) -> None:
-    """Whether the database is of this Horo's version. Raises `SchemaError`, `DatabaseUnavailable`."""
-    async with read(engine, DatabaseUnavailable) as connection:
-        found = await _version(connection)
+async def check(engine: AsyncEngine, *, newer: bool = False) -> None:
+    """Whether the database is of this Horo's version. Raises `SchemaError`, `DatabaseUnavailable`.
+
+    `newer`: one that a newer Horo has brought further will do. A process that runs must bear that while a release is rolled out, or all of the
+    old ones would stop working before the first of the new ones has begun; migrations leave what the release before reads and writes.
+    """
+    found = await version(engine)
     if found == head():
+        return
+    if newer and _is_newer(found):
         return
     _refuse_newer(found)
     state = f"of version {found}, older than this Horo's ({head()})" if found else "empty"
-    raise SchemaError(f"the database is {state}: run `horo check`, which brings it up to date")
+    raise SchemaBehind(f"the database is {state}: run `horo migrate`, which brings it up to date")
+
+
+async def version(engine: AsyncEngine) -> str | None:
+    """The version of the database, None for an empty one. Raises `DatabaseUnavailable`."""
+    async with read(engine, DatabaseUnavailable) as connection:
+        return await _version(connection)
 
 
 async def _version(connection: AsyncConnection) -> str | None:
     return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
 
 
-def _refuse_newer(found: str | None) -> None:
+def _is_newer(found: str | None) -> bool:
     known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
-    if found is not None and found not in known:
+    return found is not None and found not in known
+
+
+def _refuse_newer(found: str | None) -> None:
+    if _is_newer(found):
         raise SchemaError(f"the database is of version {found}, newer than this Horo knows ({head()}): upgrade Horo")

@@ -1,6 +1,7 @@
 """The directory by URL alone: what the services read (`open_directory`), and what the command line and the console write (`open_registry`).
 
-Both bring the database to this Horo's version first, whoever comes first; a database of a newer Horo is refused (`SchemaError`).
+Both bring the database to this Horo's version first, whoever comes first, unless HORO_MIGRATE leaves that to a command; a database of a newer
+Horo is refused (`SchemaError`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ async def open_registry(settings: Settings, *, engine: AsyncEngine | None = None
     """
     ours = engine or open_engine(settings.effective_database_url)
     try:
-        await migrate.upgrade(ours)
+        await migrate.at_start(ours, settings.migrate)
     except BaseException as error:
         if engine is None:
             await ours.dispose()

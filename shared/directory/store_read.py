@@ -72,9 +72,9 @@ class SqlReader:
             await self._engine.dispose()
 
     async def check(self) -> None:
-        """Whether SQL answers and its schema is ours. Raises `DirectoryUnavailable`."""
+        """Whether SQL answers and its schema is ours or a newer Horo's. Raises `DirectoryUnavailable`."""
         try:
-            await migrate.check(self._engine)
+            await migrate.check(self._engine, newer=True)
         except migrate.SchemaError as error:
             raise DirectoryUnavailable(str(error)) from error
         except migrate.DatabaseUnavailable as error:

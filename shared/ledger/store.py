@@ -270,9 +270,9 @@ class SqlLedger(StoredTraces, StoredBounces, StoredDue, StoredNotes):
         return await Sweeper(self._engine, self._ask).sweep(posts_before)
 
     async def check(self) -> None:
-        """Whether SQL answers, and its schema is ours (else `migrate.SchemaError`, which says what to do)."""
+        """Whether SQL answers, and its schema is ours or a newer Horo's (else `migrate.SchemaError`, which says what to do)."""
         try:
-            await migrate.check(self._engine)
+            await migrate.check(self._engine, newer=True)
         except migrate.DatabaseUnavailable as error:
             raise LedgerUnavailable(error.why) from error
         async with read(self._engine, LedgerUnavailable) as connection:

@@ -22,6 +22,9 @@ async def test_check_knows_its_schema(ledger: SqlLedger, engine: AsyncEngine) ->
     await ledger.check()
     async with write(engine, LedgerUnavailable) as connection:
         await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await ledger.check()  # a newer Horo's, as in the middle of an upgrade
+    async with write(engine, LedgerUnavailable) as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     with pytest.raises(migrate.SchemaError):
         await ledger.check()
 

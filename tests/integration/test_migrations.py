@@ -133,7 +133,7 @@ async def test_a_newer_database_is_refused_and_left_alone(engine: AsyncEngine, u
 async def test_an_older_database_is_told_and_brought_up(engine: AsyncEngine) -> None:
     async with write(engine, DirectoryUnavailable) as connection:
         await connection.run_sync(lambda sync: command.upgrade(migrate.config(connection=sync), "0001"))
-    with pytest.raises(migrate.SchemaError, match=r"version 0001, older than this Horo's .*run `horo check`"):
+    with pytest.raises(migrate.SchemaError, match=r"version 0001, older than this Horo's .*run `horo migrate`"):
         await migrate.check(engine)
     before = await state(engine)
     await migrate.upgrade(engine)

@@ -90,10 +90,12 @@ SETTINGS = Settings(health_listen="")
 
 
 def started(
-    *services: Service, ready: Callable[[Parts], Coroutine[Any, Any, None]] | None = None
+    *services: Service,
+    ready: Callable[[Parts], Coroutine[Any, Any, None]] | None = None,
+    settings: Settings = SETTINGS,
 ) -> asyncio.Task[None]:
     builds = {one.name: (lambda parts, one=one: one) for one in services}
-    return asyncio.create_task(serve(SETTINGS, builds, ready=ready))
+    return asyncio.create_task(serve(settings, builds, ready=ready))
 
 
 async def running(*services: Service) -> None:
@@ -169,6 +171,20 @@ async def test_a_drain_after_a_crash_has_an_end(story: list[str], monkeypatch: p
     with pytest.raises(ServiceEnded, match="sender ended"):
         await ended(task)
     assert story[-2:] == ["ingress cut off", "parts closed"]
+
+
+async def test_p1_a_drain_that_was_asked_for_has_an_end_before_somebody_kills_the_process(
+    story: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A next hop may be silent for ten minutes; what is cut off in order gives its claims back, what is killed does not."""
+    one = Service("sender", story)
+    one.work.clear()
+    task = started(one, settings=Settings(health_listen="", drain_timeout="0.05s"))
+    await running(one)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await ended(task)
+    assert story == ["not ready", "sender told to stop", "sender cut off", "parts closed"]
+    assert "cut_off" in capsys.readouterr().out
 
 
 async def test_a_service_that_fails_while_it_drains_is_told_of(story: list[str]) -> None:
