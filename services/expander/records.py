@@ -56,10 +56,9 @@ def target_record(post: Post, target: Target, group: Group | None, secret: str) 
         ),
         envelope=group.settings.envelope if group else "list",
         owners=group.settings.owners if group else (),
-        # a group that refuses such mail has not got any: an ordinary post is not looked at again
-        automatic=bool(
-            group and not group.settings.reject_automatic and policy.automatic(post.content.head, post.mail_from)
-        ),
+        # a group that refuses such mail has got none but from `<>`: an ordinary post is not looked at again
+        automatic=not post.mail_from
+        or bool(group and not group.settings.reject_automatic and policy.automatic(post.content.head, post.mail_from)),
     )
 
 
