@@ -162,5 +162,10 @@ async def _closing(opened: Any) -> AsyncIterator[Any]:
 
 def listens(loaded: Settings) -> list[tuple[str, str]]:
     """What listens where, for people: (name, host:port)."""
-    names = (("SMTP", loaded.smtp_listen), ("LMTP", loaded.lmtp_listen), ("health", loaded.health_listen))
+    names = (
+        ("SMTP", loaded.smtp_listen),
+        ("LMTP", loaded.lmtp_listen),
+        ("console", loaded.console_listen),
+        ("health", loaded.health_listen),
+    )
     return [(name, "{}:{}".format(*endpoint(listen))) for name, listen in names if listen]

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from cli.check import description
+from services.console import routes
 from services.reporter import events_page, events_schema
 from shared.settings import PREFIX, Settings
 
@@ -36,7 +37,11 @@ def settings_page() -> str:
 
 def pages() -> dict[str, str]:
     """Every page, by its path below docs/."""
-    return {"reference/settings.md": settings_page(), **events_page.pages()}
+    return {
+        "reference/settings.md": settings_page(),
+        **events_page.pages(),
+        "reference/openapi.json": routes.document().decode(),
+    }
 
 
 def unkept(name: str, old: str, new: str) -> list[str]:

@@ -16,8 +16,8 @@ from shared.parts import Parts
 from shared.runtime import Build, apart, run_loop, serve
 from shared.settings import Settings, load
 
-ROLES = ("ingress", "expander", "sender", "reporter")
-Role = Literal["ingress", "expander", "sender", "reporter"]
+ROLES = ("ingress", "expander", "sender", "reporter", "console")
+Role = Literal["ingress", "expander", "sender", "reporter", "console"]
 
 
 def build_of(role: str) -> Build:
@@ -47,7 +47,8 @@ def up(*, demo: Annotated[bool, Parameter(negative="")] = False) -> None:
                 await registry.close()
         _welcome(settings, demo)
 
-    run_loop(serve(settings, {role: build_of(role) for role in ROLES}, ready=ready))
+    roles = [role for role in ROLES if role != "console" or settings.console_listen]
+    run_loop(serve(settings, {role: build_of(role) for role in roles}, ready=ready))
 
 
 def serve_role(role: Role, /) -> None:

@@ -115,6 +115,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_messages_per_minute: Annotated[
         int, _whole("Messages a minute from one client address; 0 for no limit", 0, 10_000_000)
     ] = 0
+    max_requests_per_minute: Annotated[
+        int, _whole("API requests a minute with one token, of each console; 0 for no limit", 0, 10_000_000)
+    ] = 600
     command_timeout: Annotated[str, _text("Longest wait for a client's next command")] = "60s"
     data_min_rate: Annotated[
         int, _whole("Octets a second that a client must reach in DATA, after a grace of 30 s", 1, 1 << 20)

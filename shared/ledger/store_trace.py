@@ -74,13 +74,22 @@ class StoredTraces:
                 yield rows[start : start + PAGE]
 
     async def trace_page(
-        self, post_id: str, *, recipient: str = "", states: Collection[str] = (), after: str = "", limit: int = PAGE
+        self,
+        post_id: str,
+        *,
+        recipient: str = "",
+        states: Collection[str] = (),
+        groups: Collection[str] = (),
+        after: str = "",
+        limit: int = PAGE,
     ) -> TracePage:
         """One page of a trace; it reads the slices that it needs and the beginning of the next one."""
         rows: list[Row] = []
         last = position = _decoded(after) if after else _START
         async for part in self._parts(post_id, recipient, states, position):
             for where, row in part:
+                if groups and row.group not in groups:
+                    continue
                 if len(rows) == limit:
                     return TracePage(rows=rows, after=_encoded(last))
                 rows.append(row)

@@ -59,9 +59,17 @@ class Traces(Protocol):
         (`State`), left out for one of these reasons (`Reason`), or left out at all ("suppressed")."""
 
     async def trace_page(
-        self, post_id: str, *, recipient: str = "", states: Collection[str] = (), after: str = "", limit: int = 500
+        self,
+        post_id: str,
+        *,
+        recipient: str = "",
+        states: Collection[str] = (),
+        groups: Collection[str] = (),
+        after: str = "",
+        limit: int = 500,
     ) -> TracePage:
-        """One page of a trace, of at most `limit` rows. Raises ValueError for an `after` that no page has given."""
+        """One page of a trace, of at most `limit` rows, where `groups` are named of these targets alone: neither a row nor an `after` tells of
+        another one then. Raises ValueError for an `after` that no page has given."""
 
     async def tries(self, post_id: str, recipient: str) -> Sequence[Try]:
         """Every recorded attempt at a recipient, in the order in which they were told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import random
 import time
 from typing import Any
@@ -162,6 +163,24 @@ async def test_p4_a_trace_page_by_page_says_what_the_whole_says(ledger: SqlLedge
     for bad in ("x", "W10", "bm9uZQ", "[0,0,[]]", "AAAA", "ÿ"):
         with pytest.raises(ValueError, match="no place in a trace"):
             await ledger.trace_page(record.id, after=bad)
+
+
+async def test_p9_pages_of_some_groups_tell_of_no_other(ledger: SqlLedger) -> None:
+    record, other = post(), "team@other.test"
+    await ledger.open_post(record, [target(), target(other)])
+    ours, theirs = [f"m{n}a@x.test" for n in range(9)], [f"m{n}b@y.test" for n in range(9)]
+    await ledger.file(share(record.id, ours))
+    await ledger.file(share(record.id, theirs, group=other))
+    for group, names, hidden in ((GROUP, ours, "y.test"), (other, theirs, "x.test")):
+        rows, after = list[Row](), ""
+        while True:
+            page = await ledger.trace_page(record.id, groups=[group], after=after, limit=2)
+            assert hidden not in base64.urlsafe_b64decode(page.after + "==").decode()
+            rows += page.rows
+            after = page.after
+            if not after:
+                break
+        assert [row.address for row in rows] == names
 
 
 async def test_p4_a_duplicate_names_the_way_that_its_copy_took(ledger: SqlLedger) -> None:

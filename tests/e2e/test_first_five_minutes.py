@@ -120,9 +120,12 @@ def test_a_next_hop_that_is_not_there_yet_gets_the_mail_when_it_comes(
     assert hop.counts == {"ana@example.test": 1, "boris@example.org": 1}
 
 
-@pytest.mark.parametrize("setting", ["HORO_SMTP_LISTEN", "HORO_LMTP_LISTEN", "HORO_HEALTH_LISTEN"])
+LISTEN = [f"HORO_{name}_LISTEN" for name in ("SMTP", "LMTP", "CONSOLE", "HEALTH")]
+
+
+@pytest.mark.parametrize("setting", LISTEN)
 def test_a_port_in_use_is_named_with_its_setting(setting: str, free_port: Callable[[], int], tmp_path: Path) -> None:
-    env = {name: f"127.0.0.1:{free_port()}" for name in ("HORO_SMTP_LISTEN", "HORO_LMTP_LISTEN", "HORO_HEALTH_LISTEN")}
+    env = {name: f"127.0.0.1:{free_port()}" for name in LISTEN}
     with socket.create_server(("127.0.0.1", int(env[setting].rpartition(":")[2]))):
         done = run_horo(["up"], env, tmp_path)
     assert done.returncode == 2
