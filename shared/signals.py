@@ -22,6 +22,8 @@ from shared.topology import Queue
 MOST_OCTETS = 128 * 1024
 """Octets of one request: ten thousand characters in any writing, and all the rest."""
 DAY = 86400
+MAX_AGE = 86400.0
+"""Seconds after which a signal is no news any more: a channel that could not be told by then is not tried again."""
 
 _LINE = r"^[^\x00-\x1f\x7f\u2028\u2029]*$"
 

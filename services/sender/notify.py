@@ -29,14 +29,12 @@ from shared.ledger.rows import recipient_key
 from shared.messages import Fate, Notification, Signal, State, Undecodable, Wire, encode
 from shared.replies import Reply
 from shared.settings import Settings, seconds
+from shared.signals import MAX_AGE
 from shared.topology import Queue
 from shared.worker import Worker
 
 if TYPE_CHECKING:
     from shared.channels.courier import Courier
-
-MAX_AGE = 86400.0
-"""Seconds after which a signal is no news any more."""
 
 GONE = Called(End.NEVER, "the channel was removed")
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import requests
 
-from shared.channels import THREADS, Called, ChannelError, End
+from shared.channels import THREADS, Called, ChannelError, End, xmpp
 from shared.channels.addresses import Network
 from shared.channels.guard import CALL, Call, Door, Resolve
 from shared.channels.kinds import KINDS, WEB, Kind, check_options, label, parse, quiet
@@ -110,10 +110,9 @@ class Courier:
             raise
 
     def _sealed(self, url: str, call: Call) -> SealedChannel:
-        plugin, kind, whole = _plugin(url)
-        host, port = str(plugin.host or ""), plugin.port
+        kind, whole, host, port = _place(url)
         shown = kind.name
-        if kind.named and getattr(plugin, "mode", "") != "cloud":
+        if host:
             shown = f"{kind.name}://{host}{f':{port}' if port else ''}"
             try:
                 call.addresses(host, port or (80 if kind.plain else 443), plain=kind.plain)
@@ -125,9 +124,26 @@ class Courier:
         return SealedChannel(kind=kind.name, shown=shown, label=label(kind, whole, self._secret), secret=sealed)
 
 
+def _place(url: str) -> tuple[Kind, str, str, int]:
+    """A URL's kind, the URL as it is kept, and the host and port (0 for the usual one) that it names; no host where it is the service's own.
+
+    Raises `ChannelError`.
+    """
+    parsed = parse(url)
+    if parsed.scheme in xmpp.SCHEMES:
+        check_options(KINDS[parsed.scheme], parsed.url)
+        place = xmpp.parse(parsed.url)
+        return KINDS[parsed.scheme], parsed.url, place.host, place.port
+    plugin, kind, whole = _plugin(url)
+    named = kind.named and getattr(plugin, "mode", "") != "cloud"
+    return kind, whole, str(plugin.host or "") if named else "", int(plugin.port or 0)
+
+
 def _notify(url: str, title: str, text: str, call: Call) -> Called:
     """One call, in its thread. Whatever a plugin raises holds what it was made of, and goes no further."""
     try:
+        if (parsed := parse(url)).scheme in xmpp.SCHEMES:
+            return xmpp.send(xmpp.parse(parsed.url), quiet(f"{title}\n{text}" if title else text), call)
         plugin, kind, _ = _plugin(url)
         if kind.name != "webhook":
             title, text = quiet(title), quiet(text)

@@ -99,6 +99,7 @@ class Call:
         for family, address in self.addresses(host, port, plain=plain)[:ADDRESSES]:
             opened = socket.socket(family, socket.SOCK_STREAM)
             try:
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a request is two small writes
                 opened.settimeout(self.left)
                 self._pinned.add(address)
                 opened.connect(address)
@@ -209,7 +210,7 @@ class Session(requests.Session):
         left = call.left
         keywords |= {"timeout": (left, left), "allow_redirects": False, "stream": True}
         keywords |= {"verify": call.verify, "proxies": {}, "cert": None}
-        with _alarm(left, call):
+        with alarm(left, call):
             response = super().request(method, url, *args, **keywords)
             _read(response)
         if call.cut:  # what came of it may look like an answer
@@ -231,7 +232,7 @@ def _read(response: requests.Response) -> None:
 
 
 @contextlib.contextmanager
-def _alarm(seconds: float, call: Call) -> Iterator[None]:
+def alarm(seconds: float, call: Call) -> Iterator[None]:
     """Shut the call's sockets when the time is over: a server that sends an octet now and then never runs into a time-out of a read."""
 
     def ring() -> None:

@@ -63,6 +63,8 @@ KINDS: dict[str, Kind] = {
     **_pair("rocketchat", "rocketchat:NotifyRocketChat", "rocket", "rockets", "to", "webhook", "mode"),
     **_pair("ntfy", "ntfy:NotifyNtfy", "ntfy", "ntfys", "to", "token", "auth", "mode", "priority", "tags", "xtags"),
     **_pair("webhook", "custom_json:NotifyJSON", "json", "jsons"),
+    "xmpp": Kind("xmpp", ""),  # by a client of our own
+    "xmpps": Kind("xmpp", ""),
 }
 """Kinds by the scheme of the URL."""
 

@@ -188,5 +188,5 @@ async def test_equal_urls_have_one_label_and_another_secret_another(couriers: Co
 
 def test_every_kind_is_of_one_plugin_and_named() -> None:
     assert {kind.name for kind in KINDS.values()} == {
-        *("slack", "matrix", "mattermost", "teams", "telegram", "rocketchat", "ntfy", "webhook"),
+        *("slack", "matrix", "mattermost", "teams", "telegram", "rocketchat", "ntfy", "webhook", "xmpp"),
     }
