@@ -52,7 +52,6 @@ class Horo:
             "HORO_DATA": str(setup.folder / "var"),
             "HORO_SMTP_LISTEN": f"127.0.0.1:{self.port}",
             "HORO_LMTP_LISTEN": "",
-            "HORO_CONSOLE_LISTEN": "",
             "HORO_NEXT_HOP": f"smtp://127.0.0.1:{setup.next_hop}",
             **(self._servers.urls() if self._servers else {}),
             **setup.settings,
