@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +19,7 @@ from tests.e2e.conftest import Starts
 from tests.e2e.sinks import NextHop
 from tests.e2e.system import System, is_settled, sums
 from tests.support.events import check
+from tests.support.install import require
 from tests.support.processes import ROOT, Child, Processes
 from tests.support.servers import RabbitMQ
 from tests.support.waiting import wait_until
@@ -174,3 +178,29 @@ def test_p3_a_consumer_is_told_everything_once_over_restarts_of_its_own_and_of_t
     assert failures.kinds() == {"delivery.failed": 1, "post.refused": 1}
     for line in everything.lines:
         check({"id": "not printed", "version": 1, "type": line.kind, "at": line.at, **line.about})
+
+
+def test_a_signal_by_curl_reaches_the_consumer_once_however_often_it_is_sent(at: Scene) -> None:
+    if shutil.which("curl") is None:
+        require(("curl",))
+    follower = at.follow("signals", "signal.*")
+    at.system.group(TEAM, PEOPLE)
+    token = at.system.cli("token", "create", "monitor", "--scope", "signal:send")["token"]
+
+    def signal(text: str, token: str = token, key: str = "backup-7") -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "API": f"http://127.0.0.1:{at.system.console}", "TOKEN": token, "KEY": key}
+        words = ["sh", str(CONSUMER.with_name("signal.sh")), TEAM, text, 'db "one"']
+        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+    said = [signal("Резервното копие \\ не стана") for _ in range(3)]
+    assert {(done.returncode, json.loads(done.stdout)["group"]) for done in said} == {(0, TEAM)}, said
+    assert len({json.loads(done.stdout)["id"] for done in said}) == 1
+    refused = signal("x", "horo_wrong_token")
+    assert (refused.returncode, json.loads(refused.stdout)["status"]) == (22, 401)
+    last = json.loads(signal("последно", key="backup-8").stdout)["id"]
+    wait_until(lambda: sum(line.about["signal"] == last for line in follower.lines) == 2, "the last signal")
+    told = [line.about for line in follower.lines if line.kind == "signal.delivered" and line.about["signal"] != last]
+    assert sorted(one["member"] for one in told) == PEOPLE
+    assert {(one["text"], one["title"], one["origin"]) for one in told} == {
+        ("Резервното копие \\ не стана", 'db "one"', "token:monitor")
+    }
