@@ -30,6 +30,7 @@ COMMANDS = {  # by name: a command is imported when it is called, so that each s
     "domain": ("cli.domain:app", "Mail domains: create, list, set, delete."),
     "group": ("cli.group:app", "Groups: create, show, list, set, delete."),
     "member": ("cli.member:app", "Members of a group: add, remove, list, pause, import, export."),
+    "import": ("cli.migrate.command:app", "Groups from alias files or from Mailman 3: shown first, made with --apply."),
     "send": ("cli.send:send", "Send a message to a group, then tell who got it."),
     "trace": ("cli.trace:trace", "Tell what happened to a message, address by address."),
     "parked": ("cli.parked:app", "Messages that could not be processed: list, show, retry, drop."),

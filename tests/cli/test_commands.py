@@ -30,6 +30,8 @@ COMMANDS = (
     "member pause",
     "member import",
     "member export",
+    "import aliases",
+    "import mailman",
     "send",
     "trace",
     "parked list",
