@@ -23,8 +23,8 @@ from shared.bodies.open import open_bodies
 from shared.bus import Bus, BusUnusable, Exclusive
 from shared.bus.open import open_bus
 from shared.database.migrate import SchemaError
-from shared.directory import Directory
-from shared.directory.open import open_directory
+from shared.directory import Directory, Registry
+from shared.directory.open import open_directory, open_registry
 from shared.ledger import Ledger
 from shared.ledger.open import open_ledger
 from shared.replies import TransientError
@@ -40,11 +40,15 @@ T = TypeVar("T")
 
 
 class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service gets. `secret` is the effective one, `hostname` the name of this mail host."""
+    """What a service gets. `secret` is the effective one, `hostname` the name of this mail host.
+
+    `registry` is what `directory` reads, straight on SQL and to be written; a change made through it is seen by this `directory` at once.
+    """
 
     settings: Settings
     bus: Bus
     directory: Directory
+    registry: Registry
     ledger: Ledger
     bodies: Bodies
     secret: str
@@ -84,9 +88,9 @@ async def open_parts(
         if consuming and isinstance(bus, Exclusive):
             await _patiently("the bus (HORO_BROKER_URL)", bus.own, patience=patience)
         local = settings.effective_database_url.startswith("sqlite:")
-        directory = await _patiently(
+        registry, directory = await _patiently(
             "the database (HORO_DATABASE_URL)",
-            lambda: open_directory(settings, secret=secret),
+            lambda: _open_directory(settings, secret),
             patience=min(patience, LOCAL_PATIENCE) if local else patience,
         )
         stack.push_async_callback(directory.close)
@@ -98,11 +102,22 @@ async def open_parts(
             settings=settings,
             bus=bus,
             directory=directory,
+            registry=registry,
             ledger=ledger,
             bodies=bodies,
             secret=secret,
             hostname=effective_hostname(settings),
         )
+
+
+async def _open_directory(settings: Settings, secret: str) -> tuple[Registry, Directory]:
+    """What is written, and what is read over it; closing the second closes both."""
+    registry = await open_registry(settings)
+    try:
+        return registry, await open_directory(settings, secret=secret, registry=registry)
+    except BaseException:
+        await registry.close()
+        raise
 
 
 async def _open_bodies(settings: Settings) -> Bodies:

@@ -17,6 +17,8 @@ def build(parts: Parts) -> Reporter:
         ledger=parts.ledger,
         bodies=parts.bodies,
         directory=parts.directory,
+        registry=parts.registry,
+        secret=parts.secret,
         hostname=parts.hostname,
     )
 

@@ -22,15 +22,20 @@ class PostOffice:
         self._routes = routes
         self._bus = bus
 
-    async def send(self, report_id: str, group: str, to: Sequence[str], content: Content, *, at: float) -> None:
-        """Make the deliveries of one report durable. `at` starts the clock of their retries. Raises `BusUnavailable`."""
+    async def send(
+        self, report_id: str, group: str, to: Sequence[str], content: Content, *, at: float, mail_from: str = ""
+    ) -> None:
+        """Make the deliveries of one report durable. `at` starts the clock of their retries; `mail_from` is where a probe's failure comes to.
+
+        Raises `BusUnavailable`.
+        """
         deliveries = (
             Delivery(
                 post_id=report_id,
                 group=group,
                 cell=cell,
                 hop=hop,
-                mail_from="",
+                mail_from=mail_from,
                 recipients=tuple(Recipient(address=address) for address in addresses),
                 content=content,
                 accepted_at=at,

@@ -15,6 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from services.reporter import decide, dsn, events, signals, waiting
 from services.reporter.authors import Authors
+from services.reporter.bounces.story import Scorer
 from services.reporter.days import Days
 from services.reporter.decide import Action, Owed, Tell, When
 from services.reporter.due import Act, Desk
@@ -28,11 +29,12 @@ from services.reporter.waiting import Kind, Memory, packed
 from shared import journal
 from shared.bodies import Bodies
 from shared.bus import Bus, Incoming
-from shared.directory import Directory
+from shared.directory import Directory, Registry
 from shared.identity import derive
 from shared.ledger import Ledger, PostRecord, PostSummary, TargetRecord, Totals
 from shared.messages import (
     Attempted,
+    Bounced,
     Brief,
     DeliveryKind,
     Expanded,
@@ -76,10 +78,15 @@ class Reporter:
         ledger: Ledger,
         bodies: Bodies,
         directory: Directory,
+        registry: Registry,
+        secret: str,
         hostname: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`hostname` is the name in reports: HORO_HOSTNAME or the machine's own where it is empty. `clock` tells when what waits is looked at."""
+        """`hostname` is the name in reports: HORO_HOSTNAME or the machine's own where it is empty. `clock` tells when what waits is looked at.
+
+        `registry` is where members are suspended, and `secret` the key of their bounce addresses.
+        """
         self._bus = bus
         self._ledger = ledger
         self._bodies = bodies
@@ -89,6 +96,9 @@ class Reporter:
         self._known: dict[str, PostSummary] = {}
         self._accepted: dict[str, None] = {}
         self._teller = Teller(settings, bus=bus, ledger=ledger, bodies=bodies, directory=directory, hostname=hostname)
+        self._scorer = Scorer(
+            settings, bus=bus, ledger=ledger, registry=registry, teller=self._teller, secret=secret, clock=clock
+        )
         self.desk = self._make_desk(seconds(settings.retry_max_age))
         self._worker = Worker(
             bus, Queue.OUTCOMES, self.handle, concurrency=settings.workers, max_tries=settings.max_tries
@@ -131,6 +141,8 @@ class Reporter:
                 await self._expanded(message)
             case Attempted():
                 await self._attempted(message)
+            case Bounced():
+                await self._scorer.bounced(message)
             case Refused():
                 await self._refused(message)
             case SignalExpanded():
@@ -207,6 +219,7 @@ class Reporter:
         deferred = any(fate.state is State.DEFERRED for fate in message.fates)
         if message.kind is DeliveryKind.REPORT:  # nothing answers an answer; and its post is not in the ledger
             self._leave_untold(message, failed, why="a report")
+            await self._scorer.report_failed(message, failed)
             return
         if not failed and not deferred:
             return
@@ -217,6 +230,7 @@ class Reporter:
         if failed:
             await self._emit(*(events.delivery_failed(message.post_id, message.group, fate) for fate in failed))
             await self._tell_failed(message, summary.record, target, failed)
+            await self._scorer.attempted(message, target, failed)
         if deferred and decide.of_delay(summary.record, target):
             late = summary.record.accepted_at + self._delay_warning - self._clock()
             await self.desk.wait(Kind.DELAYED, message.post_id, message.group, first=max(late, 0.0))

@@ -87,6 +87,9 @@ class Bounces(Protocol):
 
     async def probe_of_token(self, token: str) -> Probe | None: ...
 
+    async def probe_of_member(self, group: str, member: str) -> Probe | None:
+        """The last probe that the member has had."""
+
     async def suspended(self, suspension: Suspension) -> None:
         """Note that a suspension has been told; in the place of an earlier one of the member."""
 

@@ -117,6 +117,13 @@ class StoredBounces:
             row = (await connection.execute(select(probes).where(probes.c.token == bounded(token)))).one_or_none()
         return None if row is None else _probe(row)
 
+    async def probe_of_member(self, group: str, member: str) -> Probe | None:
+        """The last probe that the member has had."""
+        query = select(probes).where(*_probes_of(group, member)).order_by(probes.c.at.desc()).limit(1)
+        async with read(self._engine, LedgerUnavailable) as connection:
+            row = (await connection.execute(query)).one_or_none()
+        return None if row is None else _probe(row)
+
     async def suspended(self, suspension: Suspension) -> None:
         """Note that a suspension has been told."""
         row = (

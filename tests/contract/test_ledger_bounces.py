@@ -101,6 +101,8 @@ async def test_p3_a_member_has_one_probe_in_a_while(ledger: SqlLedger, other: Sq
     assert await ledger.probe(probe("t4", 8), since=NOW + DAY) == probe("t4", 8)
     assert await ledger.probe_of_token("t4") == probe("t4", 8)
     assert await ledger.probe_of_token("t2") is None
+    assert await ledger.probe_of_member(GROUP, "boris@x.test") == probe("t4", 8)
+    assert await ledger.probe_of_member(BOARD, "boris@x.test") is None
 
 
 async def test_a_suspension_is_known_until_the_member_is_brought_back(ledger: SqlLedger) -> None:

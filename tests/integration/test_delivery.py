@@ -19,7 +19,7 @@ from shared.bus import Bus, Outgoing
 from shared.bus.open import open_bus
 from shared.database.engine import open_engine
 from shared.database.migrate import upgrade
-from shared.directory.open import open_directory
+from shared.directory.open import open_directory, open_registry
 from shared.identity import new_id
 from shared.ledger import Claim, Ledger, PostRecord, TargetRecord
 from shared.ledger.open import open_ledger
@@ -87,10 +87,18 @@ class Cluster:
 
     async def reporter(self) -> Reporter:
         bus, ledger = await self.parts()
-        directory = await open_directory(self.settings, secret="s" * 32)
+        registry = await open_registry(self.settings)
+        directory = await open_directory(self.settings, secret="s" * 32, registry=registry)
         self._stack.push_async_callback(directory.close)
         one = Reporter(
-            self.settings, bus=bus, ledger=ledger, bodies=self.bodies, directory=directory, hostname="mx.example.test"
+            self.settings,
+            bus=bus,
+            ledger=ledger,
+            bodies=self.bodies,
+            directory=directory,
+            registry=registry,
+            secret="s" * 32,
+            hostname="mx.example.test",
         )
         self._run(one)
         return one

@@ -13,7 +13,7 @@ import msgspec
 from shared.address import key
 from shared.bodies import BodyMissing
 from shared.bus import BusUnavailable, Outgoing, Parked
-from shared.groups import Domain, Group, Member
+from shared.groups import SLOTS, Domain, Group, Member
 from shared.ledger import LedgerUnavailable, PostRecord, PostSummary, Row, Standing, TargetRecord, Totals
 from shared.ledger.due import NEVER, Due
 from shared.ledger.notes import Note
@@ -268,6 +268,9 @@ class MemoryLedger:
         self._here()
         self.noted.setdefault((note.post_id, note.kind, note.unique), note)
 
+    async def probe_of_token(self, token: str) -> None:
+        self._here()
+
     async def refused(self, message: Refused) -> None:
         self._here()
         self.refusals.append(message)
@@ -347,7 +350,10 @@ class MemoryDirectory:
     async def group(self, name: str) -> Group | None:
         return self.groups.get(name)
 
-    async def members(self, name: str) -> AsyncIterator[Sequence[Member]]:
+    async def subgroups(self, name: str) -> Sequence[Member]:
+        return [member for member in self.people.get(name, []) if member.group is not None]
+
+    async def members(self, name: str, *, low: int = 0, high: int = SLOTS) -> AsyncIterator[Sequence[Member]]:
         for start in range(0, len(self.people.get(name, [])), 2):
             yield self.people[name][start : start + 2]
 

@@ -53,7 +53,15 @@ async def bus(settings: Settings) -> AsyncIterator[Bus]:
 @asynccontextmanager
 async def reporting(settings: Settings, bus: Bus, ledger: SqlLedger) -> AsyncIterator[None]:
     directory = MemoryDirectory(Domain(name="example.test"))
-    reporter = Reporter(settings, bus=bus, ledger=ledger, bodies=MemoryBodies(), directory=directory)  # type: ignore[arg-type]
+    reporter = Reporter(
+        settings,
+        bus=bus,
+        ledger=ledger,
+        bodies=MemoryBodies(),  # type: ignore[arg-type]
+        directory=directory,  # type: ignore[arg-type]
+        registry=directory,  # type: ignore[arg-type]
+        secret="a secret of the tests only",
+    )
     running = asyncio.create_task(reporter.run())
     yield
     reporter.stop()

@@ -52,6 +52,8 @@ class World:
             ledger=self.ledger,  # type: ignore[arg-type]
             bodies=self.bodies,  # type: ignore[arg-type]
             directory=self.directory,  # type: ignore[arg-type]
+            registry=self.directory,  # type: ignore[arg-type]
+            secret="a secret of the tests only",
             clock=lambda: self.now,
         )
 
