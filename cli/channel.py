@@ -37,7 +37,8 @@ async def add(group: str, url: Url, /, *, member: Member = "", json: Json = Fals
         The group's address.
     url
         Where to: slack://TOKEN_A/TOKEN_B/TOKEN_C or an incoming webhook of Slack or Teams, matrixs://USER:PASSWORD@HOST/#ROOM, mmosts://HOST/TOKEN,
-        tgram://TOKEN/CHAT, xmpps://USER:PASSWORD@HOST/PERSON@DOMAIN or .../#ROOM@CONFERENCE, rockets://TOKEN_A/TOKEN_B@HOST/#ROOM, ntfys://HOST/TOPIC, or https://... for a webhook that takes JSON.
+        tgram://TOKEN/CHAT, xmpps://USER:PASSWORD@HOST/PERSON@DOMAIN or .../#ROOM@CONFERENCE, rockets://TOKEN_A/TOKEN_B@HOST/#ROOM,
+        ntfys://HOST/TOPIC, or https://... for a webhook that takes JSON.
         `-` reads it from standard input, so that it stands in no list of processes and no history.
     member
         A member whose channel it is; empty for the group's own.

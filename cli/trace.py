@@ -13,9 +13,10 @@ from cyclopts import Parameter, validators
 from cli import access, trace_text
 from cli.output import CommandError, Exit, Json, Limit, print_json
 from cli.values import moment
+from shared import signals
 from shared.ledger import Ledger, PostSummary, Row
 from shared.ledger.traces import LEFT_OUT, TracePage, Try
-from shared.messages import Reason, State
+from shared.messages import Reason, State, TargetKind
 from shared.retry import outlook
 from shared.settings import Settings, seconds
 
@@ -199,7 +200,9 @@ def to_come(post: PostSummary, row: Row, view: View) -> dict[str, Any] | None:
     """The tries that are still to come for an address: how many, and when the last one is, if nothing changes."""
     if row.state is not State.DEFERRED or row.next_at is None:
         return None
-    ahead = outlook(row.attempts, row.next_at, post.record.accepted_at, view.schedule, view.max_age)
+    kinds = {target.kind for target, _, _ in post.targets}
+    max_age = min(view.max_age, signals.MAX_AGE) if TargetKind.SIGNAL in kinds else view.max_age
+    ahead = outlook(row.attempts, row.next_at, post.record.accepted_at, view.schedule, max_age)
     return {"tries": ahead.tries, "last": ahead.last}
 
 

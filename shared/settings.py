@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     secret: Annotated[
         str,
         _text(
-            "Key of loop marks and bounce tokens, at least 16 characters, the same everywhere; empty for one made in HORO_DATA"
+            "Key of loop marks, bounce tokens and the URLs of channels, at least 16 characters, the same everywhere; empty for one made in HORO_DATA"
         ),
     ] = ""
     tls_cert: Annotated[str, _text("PEM file with the certificate chain for STARTTLS")] = ""

@@ -83,7 +83,8 @@ class Expander:
             Worker(bus, Queue.POSTS, self._handle, concurrency=count, max_tries=tries),
             # two at a time: a slice is thousands of members in memory (P10)
             Worker(bus, Queue.SLICES, self._handle, concurrency=2, max_tries=tries),
-            Worker(bus, Queue.SIGNALS, signals.handle, concurrency=2, max_tries=tries),
+            # a large one takes its time, slice by slice: the others do not wait for it (P7)
+            Worker(bus, Queue.SIGNALS, signals.handle, concurrency=8, max_tries=tries),
             Worker(bus, Queue.SIGNALS_IN, signals.take_in, concurrency=2, max_tries=tries, read=decode_request),
         ]
 
