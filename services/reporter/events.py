@@ -82,12 +82,17 @@ class DeliveryFailed(Event, frozen=True, kw_only=True, tag="delivery.failed"):
 class ReportSent(Event, frozen=True, kw_only=True, tag="report.sent"):
     """A delivery report to an author, or a notice to a group's owners, is on its way."""
 
-    post: Annotated[str, Meta(description="The post that it is about")]
+    post: Annotated[
+        str, Meta(description="The post that it is about; empty for mail about no single one, as the one about a day")
+    ]
     group: Annotated[str, Meta(description="The group that it is about")]
     report: Annotated[str, Meta(description="The report's own id")]
     kind: Annotated[
         str,
-        Meta(description='"delivered", "expanded", "relayed", "failed", "delayed", or "owners" for a notice to owners'),
+        Meta(
+            description='To an author "delivered", "expanded", "relayed", "failed" or "delayed"; to those who look after the group '
+            '"owners" (failures, a suspension), "summary" (how a post ended) or "day" (a day of posts)'
+        ),
     ]
     to: Annotated[list[str], Meta(description="Who gets it")]
 
