@@ -37,6 +37,11 @@ class NextHop:
         return [copy for sink in self._sinks for copy in list(sink.copies)]
 
     @property
+    def commands(self) -> list[str]:
+        """All that was heard, in all its lives."""
+        return [command for sink in self._sinks for command in list(sink.commands)]
+
+    @property
     def transactions(self) -> int:
         """Messages that were taken, however many recipients each had."""
         return sum(sink.transactions for sink in self._sinks)

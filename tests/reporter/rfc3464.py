@@ -45,6 +45,7 @@ class Status:
         assert kinds[1] in STATUS_TYPES
         assert len(kinds) == 2 or kinds[2] in ORIGINAL_TYPES
         self.text = parts[0][2].decode("utf-8")
+        self.language = self.message.get_payload()[0]["Content-Language"]  # type: ignore[index]
         self.kind = kinds[1]
         self.per_message, *self.recipients = _groups(parts[1][2], utf8=kinds[1] == "message/global-delivery-status")
         self.original_kind = kinds[2] if len(kinds) == 3 else ""

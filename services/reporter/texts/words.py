@@ -113,8 +113,8 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
         return (plural.one if form == "one" else plural.other).format(n=number, **names)
 
     def day(self, when: date) -> str:
-        """A day, "23 November 2026"."""
-        return str(format_date(when, format="long", locale=_locale(self.language)))
+        """A day, "23 November 2026"; in plain spaces, for not every font has the narrow ones."""
+        return str(format_date(when, format="long", locale=_locale(self.language))).replace("\u202f", " ")
 
     def time(self, at: float) -> str:
         """A time, with its zone named: "23 November 2026, 12:00 UTC"."""
