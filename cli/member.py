@@ -8,10 +8,12 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
+import msgspec
 from cyclopts import App, Parameter
 
 from cli import access
@@ -19,8 +21,11 @@ from cli.group import member_state
 from cli.output import CommandError, Exit, Json, Limit, print_json, print_table, say
 from cli.progress import meter
 from shared.directory import NewMember
+from shared.directory.rules import group_key
+from shared.groups import Member
+from shared.ledger.bounces import Suspension
 
-app = App(name="member", help="Members of a group: add, remove, list, pause, import, export.")
+app = App(name="member", help="Members of a group: add, remove, list, pause, restore, import, export.")
 
 PAGE = 1000
 
@@ -71,7 +76,16 @@ async def remove(group: str, /, *members: str, json: Json = False) -> None:
 
 
 @app.command(name="list")
-async def list_(group: str, /, *, search: str = "", after: str = "", limit: Limit = 100, json: Json = False) -> None:
+async def list_(
+    group: str,
+    /,
+    *,
+    search: str = "",
+    suspended: Flag = False,
+    after: str = "",
+    limit: Limit = 100,
+    json: Json = False,
+) -> None:
     """List members.
 
     Parameters
@@ -80,21 +94,47 @@ async def list_(group: str, /, *, search: str = "", after: str = "", limit: Limi
         The group's address.
     search
         Part of an address or name.
+    suspended
+        Only those who get no mail because their address does not work.
     after
         Begin after this address (the last of the page before).
     limit
         At most so many.
     """
     async with access.registry() as registry:
-        members = await registry.list_members(group, search=search, after=after, limit=limit)
+        members = await registry.list_members(group, search=search, suspended=suspended, after=after, limit=limit)
+    told = await _suspensions(group, members)
     if json:
-        print_json(members)
+        print_json([_listed(one, told.get(one.key)) for one in members])
         return
-    print_table(
-        "", ("member", "name", ""), [(one.address, one.name, member_state(one)) for one in members], empty="no members"
-    )
+    rows = [(one.address, one.name, member_state(one), _why(told.get(one.key))) for one in members]
+    print_table("", ("member", "name", "", ""), rows, empty="nobody is suspended" if suspended else "no members")
     if members and len(members) == limit:
         say(f"... more with --after {members[-1].address}", "dim")
+
+
+async def _suspensions(group: str, members: Sequence[Member]) -> Mapping[str, Suspension]:
+    """Since when and why members are suspended, where any is."""
+    suspended = [one.key for one in members if one.bounce == "suspended"]
+    if not suspended:
+        return {}
+    async with access.ledger() as ledger:
+        return await ledger.suspensions(group_key(group), suspended)
+
+
+def _listed(member: Member, told: Suspension | None) -> dict[str, Any]:
+    """A member as JSON; of one who is suspended also since when and why."""
+    listed: dict[str, Any] = msgspec.to_builtins(member)
+    if member.bounce == "suspended":
+        listed["suspended_at"] = None if told is None else told.at
+        listed["suspended_reason"] = "" if told is None else told.reason
+    return listed
+
+
+def _why(told: Suspension | None) -> str:
+    if told is None:
+        return ""
+    return f"since {datetime.fromtimestamp(told.at, UTC):%Y-%m-%d}: {told.reason}"
 
 
 @app.command
@@ -111,10 +151,35 @@ async def pause(group: str, member: str, /, *, off: Flag = False, json: Json = F
         Go on: the member gets mail again.
     """
     async with access.registry() as registry:
-        changed = await registry.set_member(group, member, paused=not off, **({"bounce": "ok"} if off else {}))
+        changed = await registry.set_member(group, member, paused=not off)
     print_json(changed) if json else say(
         f"{changed.address}: {'delivery goes on' if off else 'delivery paused'}", "green"
     )
+    if off and changed.bounce == "suspended" and not json:
+        say(f"still suspended, for the address did not work: horo member restore {group} {changed.address}", "yellow")
+
+
+@app.command
+async def restore(group: str, member: str, /, *, json: Json = False) -> None:
+    """Bring a member back who was suspended because the address did not work. What was counted against it is forgotten.
+
+    Parameters
+    ----------
+    group
+        The group's address.
+    member
+        The member's address.
+    """
+    async with access.registry() as registry, access.ledger() as ledger:
+        changed = await registry.set_member(group, member, bounce="ok")
+        await ledger.bring_back(group_key(group), changed.key)
+    if json:
+        print_json(changed)
+        return
+    if changed.paused:
+        say(f"{changed.address}: restored, but paused: horo member pause {group} {changed.address} --off", "yellow")
+    else:
+        say(f"{changed.address}: gets the group's mail", "green")
 
 
 @app.command(name="import")

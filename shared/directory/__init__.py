@@ -133,8 +133,9 @@ class Registry(Directory, ChannelRegistry, Protocol):
         """Change `name`, `paused`, `own_copies` or `bounce`. Raises `NotFound`."""
 
     async def list_members(
-        self, address: str, *, after: str = "", limit: int = 100, search: str = ""
-    ) -> Sequence[Member]: ...
+        self, address: str, *, after: str = "", limit: int = 100, search: str = "", suspended: bool = False
+    ) -> Sequence[Member]:
+        """Members by key, the page after the key `after`; `suspended` are those alone whose address does not work. Raises `NotFound`."""
 
     async def import_members(
         self, address: str, members: AsyncIterator[Sequence[NewMember]], *, replace: bool = False

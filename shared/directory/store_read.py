@@ -167,9 +167,9 @@ class SqlReader:
             return [to_group(row, seq) for row in await connection.execute(query)]
 
     async def list_members(
-        self, address: str, *, after: str = "", limit: int = 100, search: str = ""
+        self, address: str, *, after: str = "", limit: int = 100, search: str = "", suspended: bool = False
     ) -> Sequence[Member]:
-        """Members by key, the page after the key `after`; `search` looks in address and name. Raises `NotFound`."""
+        """Members by key, the page after the key `after`; `search` looks in address and name, `suspended` are those alone. Raises `NotFound`."""
         key = group_key(address)
         async with read(self._engine, DirectoryUnavailable) as connection:
             group_id = await connection.scalar(select(groups.c.id).where(groups.c.address == key))
@@ -178,6 +178,8 @@ class SqlReader:
             query = select(*MEMBER_COLUMNS).where(members.c.group_id == group_id, members.c.key > after)
             if search:
                 query = query.where(or_(_has(members.c.key, search), _has(members.c.search, search)))
+            if suspended:
+                query = query.where(members.c.bounce == "suspended")
             return [to_member(row) for row in await connection.execute(query.order_by(members.c.key).limit(limit))]
 
     # --- what the cache keeps ----------------------------------------------------------------------------------------

@@ -512,6 +512,12 @@ async def test_members_are_listed_in_pages_and_can_be_searched(registry: Registr
     first = await registry.list_members(OFFICE, limit=3)
     assert [m.key for m in first] == ["a@example.test", "b_c@example.test", "bxc@example.test"]
     assert [m.key for m in await registry.list_members(OFFICE, after=first[-1].key)] == ["z@x.test"]
+    for member in ("z@x.test", first[1].address):
+        await registry.set_member(OFFICE, member, bounce="suspended")
+    suspended = await registry.list_members(OFFICE, suspended=True)
+    assert [m.key for m in suspended] == sorted([first[1].key, "z@x.test"])
+    assert [m.key for m in await registry.list_members(OFFICE, suspended=True, search="z@")] == ["z@x.test"]
+    assert [m.key for m in await registry.list_members(OFFICE, suspended=True, limit=1)] == [suspended[0].key]
     assert [m.key for m in await registry.list_members(OFFICE, search="иван")] == ["z@x.test"]
     assert [m.key for m in await registry.list_members(OFFICE, search="B_C")] == ["b_c@example.test"]
 
