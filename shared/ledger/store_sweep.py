@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     ColumnClause,
@@ -54,11 +54,12 @@ from shared.ledger.tables import (
     shares,
 )
 
+T = TypeVar("T")
+
 PORTION = 500
 """Sheets deleted in one transaction."""
-SHARES_AT_ONCE = 500
 PEOPLE_AT_ONCE = 3000
-"""Small shares deleted in one transaction, and about how many people: each has a row that goes with its share."""
+"""Rows of `people` deleted in one transaction: neighbours, for they are found in the order of their table."""
 POSTS_AT_ONCE = {"sqlite": 500, "postgresql": 5000}
 """Posts deleted in one transaction: on SQLite everybody waits for it."""
 FOLDED_AT_ONCE = 200
@@ -74,10 +75,8 @@ REFUSALS_KEPT = 100_000
 RECENT = 7 * 86400.0
 """A post's body is needed at least this long: a report that quotes it may still be on its way when the post is finished."""
 
-_FORGET = Bulk(
-    {"hash": "int8", "post_id": "text"},
-    "DELETE FROM people WHERE (hash, post_id) IN (SELECT hash, post_id FROM r)",
-)
+_PEOPLE_KEY = {"hash": "int8", "post_id": "text"}
+_FORGET = "DELETE FROM {people} WHERE (hash, post_id) IN (SELECT hash, post_id FROM r)"
 
 # A post is seen to be finished when all shares of all its targets are there, each once, nobody was ever put off, and as many are final as
 # were queued, with the same digest (added up in halves, for SQLite's sums must not overflow). Whatever else there is, is folded.
@@ -125,10 +124,12 @@ class Sweeper:
             await self._periods.ahead(now, now - before)
         dropped = await self._drop_posts(before)
         if self._periods is None:
-            await self._strays("", "", horizon, before)
+            suffix = ""
         else:
+            suffix = REST
             await self._drop_periods(self._periods, horizon, before)
-            await self._strays(REST, "", horizon, before)
+        if await self._strays(suffix, "", horizon, before):
+            await self._forget_people("people" + suffix, horizon)
         await self._run_out(before)
         return dropped
 
@@ -139,9 +140,7 @@ class Sweeper:
         size = POSTS_AT_ONCE[self._engine.dialect.name]
         while (last := await self._end_of_window(after, horizon, size)) is not None:
             busy = await self._unfinished(after, last, before)
-            began = time.monotonic()
             dropped += await self._drop_heads(after, last, before, busy)
-            await asyncio.sleep((time.monotonic() - began) * BREATH)
             after = last
         return dropped
 
@@ -172,7 +171,7 @@ class Sweeper:
                 await connection.execute(within)
             return (await connection.execute(delete(posts).where(old))).rowcount
 
-        return await transact(self._engine, LedgerUnavailable, heads, limit=LONG)
+        return await self._in_turn(heads)
 
     # --- periods -----------------------------------------------------------------------------------------------------
     async def _drop_periods(self, periods: Periods, horizon: str, before: float) -> None:
@@ -185,7 +184,11 @@ class Sweeper:
             if bounds not in staying:
                 staying[bounds] = await self._staying(period, before)
             people = await self._people_of(staying[bounds]) if period.table == "people" else []
-            if not await periods.detach(period, staying[bounds], people):
+            if await periods.detach(period, staying[bounds], people):
+                continue
+            if period.table == "people":
+                await self._forget_people(period.name, period.high)
+            else:
                 await self._strays("", *bounds, before)
         await periods.drop_detached(time.time())
 
@@ -215,8 +218,10 @@ class Sweeper:
         return sorted(found, key=str)
 
     # --- sheets, in portions -----------------------------------------------------------------------------------------
-    async def _strays(self, suffix: str, after: str, horizon: str, before: float) -> None:
-        """Sheets without a post, all they tell of final and old, in the tables with this suffix: of posts that went, and of reports."""
+    async def _strays(self, suffix: str, after: str, horizon: str, before: float) -> bool:
+        """Drop sheets without a post, all they tell of final and old, in the tables with this suffix: of posts that went, and of reports. Whether
+        there were any."""
+        found = False
         for table in (attempts, shares):
             name: ColumnClause[str] = column("post_id")
             last = after
@@ -229,8 +234,11 @@ class Sweeper:
                         break
                     keep = set(await connection.scalars(select(posts.c.id).where(posts.c.id.in_(ids))))
                 keep |= await self._waiting([each for each in ids if each not in keep], before)
-                await self._drop_sheets([each for each in ids if each not in keep], suffix)
+                gone = [each for each in ids if each not in keep]
+                found = found or bool(gone)
+                await self._drop_sheets(gone, suffix)
                 last = ids[-1]
+        return found
 
     async def _waiting(self, ids: Sequence[str], before: float) -> set[str]:
         """Those of some posts without a record that have a young sheet, or of which a recipient is deferred still.
@@ -260,45 +268,46 @@ class Sweeper:
     async def _drop_sheets(self, ids: Sequence[str], suffix: str) -> None:
         if not ids:
             return
-        await self._drop_small_shares(ids, suffix)
         for table in (attempts, shares):
             names: list[ColumnClause[Any]] = [column(each.name) for each in table.primary_key.columns]
             part = sql_table(table.name + suffix, *names)
             some = select(*names).select_from(part).where(column("post_id").in_(ids)).limit(PORTION)
-            await self._in_portions(delete(part).where(tuple_(*names).in_(some)))
+            statement = delete(part).where(tuple_(*names).in_(some))
 
-    async def _in_portions(self, statement: Delete) -> None:
-        async def portion(connection: AsyncConnection) -> int:
-            return (await connection.execute(statement)).rowcount
+            async def portion(connection: AsyncConnection, statement: Delete = statement) -> int:
+                return (await connection.execute(statement)).rowcount
 
-        began = time.monotonic()
-        while await transact(self._engine, LedgerUnavailable, portion) == PORTION:
-            await asyncio.sleep((time.monotonic() - began) * BREATH)
-            began = time.monotonic()
+            while await self._in_turn(portion) == PORTION:
+                pass  # ends when a portion finds no more
 
-    async def _drop_small_shares(self, ids: Sequence[str], suffix: str) -> None:
-        """The shares that `people` has rows of, with those."""
-        names: list[ColumnClause[Any]] = [column(each.name) for each in shares.primary_key.columns]
-        told: list[ColumnClause[Any]] = [column(name) for name in ("queued", "suppressed", "content")]
-        part = sql_table(shares.name + suffix, *names, *told, column("signature"))
-        some = select(*names, *told).select_from(part)
-        some = some.where(column("post_id").in_(ids), column("signature").is_(None)).limit(SHARES_AT_ONCE)
+    async def _forget_people(self, table: str, horizon: str) -> None:
+        """Drop the rows of `people`, or of a part of it, of posts that are gone, in its own order: in that of the posts each is on another page."""
+        number: ColumnClause[int] = column("hash")
+        post: ColumnClause[str] = column("post_id")
+        gone = select(number, post).select_from(sql_table(table, number, post))
+        gone = gone.where(post < horizon, ~exists().where(posts.c.id == post)).order_by(number, post)
+        forget = Bulk(_PEOPLE_KEY, _FORGET, people=table)
+        last: Any = -1
+        while True:
+            some = gone.where(number >= last).limit(PEOPLE_AT_ONCE)
+            async with read(self._engine, LedgerUnavailable, limit=LONG) as connection:
+                rows = [tuple(row) for row in await connection.execute(some)]
+            if not rows:
+                return
+            last = rows[-1][0]
 
-        async def portion(connection: AsyncConnection) -> int:
-            found = _up_to((await connection.execute(some)).all())
-            if found:
-                everybody = {(number, row.post_id) for row in found for number in hashes(share_keys(row.content))}
+            async def portion(connection: AsyncConnection, rows: Sequence[SqlRow] = rows) -> None:
                 await _by_key(connection)
-                await _FORGET.run(connection, sorted(everybody))
-                await connection.execute(
-                    delete(part).where(tuple_(*names).in_([tuple(row)[: len(names)] for row in found]))
-                )
-            return len(found)
+                await forget.run(connection, rows)
 
+            await self._in_turn(portion)
+
+    async def _in_turn(self, portion: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Do a portion of the work, and let others have their turn."""
         began = time.monotonic()
-        while await transact(self._engine, LedgerUnavailable, portion):  # ends when a portion finds nothing more
-            await asyncio.sleep((time.monotonic() - began) * BREATH)
-            began = time.monotonic()
+        done = await transact(self._engine, LedgerUnavailable, portion)
+        await asyncio.sleep((time.monotonic() - began) * BREATH)
+        return done
 
     # --- what runs out -----------------------------------------------------------------------------------------------
     async def _run_out(self, before: float) -> None:
@@ -328,16 +337,6 @@ class Sweeper:
 
 def _anybody_waits(sheets: Sequence[Sheet]) -> bool:
     return any(entry.fate.state < FINAL for entry in fold(sheets).people.values())
-
-
-def _up_to(rows: Sequence[Any]) -> Sequence[Any]:
-    """The first of some shares, one at least, with no more than `PEOPLE_AT_ONCE` people."""
-    people = 0
-    for number, row in enumerate(rows):
-        people += row.queued + row.suppressed
-        if number and people > PEOPLE_AT_ONCE:
-            return rows[:number]
-    return rows
 
 
 async def _by_key(connection: AsyncConnection) -> None:
