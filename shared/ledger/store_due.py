@@ -115,17 +115,20 @@ class StoredDue:
         """Who has failed, then who is deferred; of each at most `limit`."""
         name, holder = bounded(post_id), bounded(group)
         book = (await store_read.books(self._ask, [name]))[name]
-        slices = {final.slice for final in book.finals if final.failed or final.deferred}
-        failed: list[Row] = []
-        deferred: list[Row] = []
-        async for _, folded in folds(self._ask, [Span(name, book.plan, number) for number in sorted(slices)]):
-            for row in people_rows(name, folded):
-                kept = {State.FAILED: failed, State.DEFERRED: deferred}.get(row.state or State.QUEUED)
-                if kept is not None and row.group == holder and len(kept) < limit:
-                    kept.append(row)
-            if len(failed) == limit and len(deferred) == limit:
-                break
-        return [*failed, *deferred]
+        found: dict[State, list[Row]] = {State.FAILED: [], State.DEFERRED: []}
+        for number in sorted({final.slice for final in book.finals}):
+            finals = [final for final in book.finals if final.slice == number]
+            telling = {
+                State.FAILED: any(final.failed for final in finals),
+                State.DEFERRED: any(final.deferred for final in finals),
+            }
+            if not any(telling[state] and len(rows) < limit for state, rows in found.items()):
+                continue
+            async for _, folded in folds(self._ask, [Span(name, book.plan, number)]):
+                for row in people_rows(name, folded):
+                    if row.state in found and row.group == holder and len(found[row.state]) < limit:
+                        found[row.state].append(row)
+        return [*found[State.FAILED], *found[State.DEFERRED]]
 
     async def left_out(self, post_id: str, group: str) -> Mapping[str, int]:
         """How many addresses were left out, by reason; reads the shares alone that left somebody out."""

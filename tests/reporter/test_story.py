@@ -466,6 +466,9 @@ async def test_a_fan_out_that_says_all_itself_makes_the_same_events_without_the_
     told = World()
     for _ in range(2):  # a redelivery says the same again, and the acceptance once
         await told.handle(msgspec.structs.replace(expanded(post), brief=brief))
+    assert (told.ledger.asked, told.ledger.dues, told.ledger.noted) == (0, {}, {}), (
+        "an ordinary post costs nothing more"
+    )
     assert told.bus.events[:2] == asked.bus.events
     assert told.bus.events[2:] == asked.bus.events[1:]
     assert not told.bus.reports
