@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from services.reporter import events
 from tests.e2e.client import Flow, Ledger, compose
 from tests.e2e.conftest import Starts
 from tests.e2e.sinks import NextHop
@@ -111,7 +112,7 @@ def at(
     tmp_path: Path,
 ) -> Iterator[Scene]:
     hop = hops()
-    system = embedded({**servers_settings, "HORO_NEXT_HOP": hop.url})
+    system = embedded({**servers_settings, "HORO_NEXT_HOP": hop.url, "HORO_BOUNCE_DAYS": "1"})
 
     def follow(name: str, *keys: str) -> Follower:
         words = ["python", str(CONSUMER), rabbitmq_url, name, str(tmp_path / f"{name}.db"), *keys]
@@ -133,7 +134,7 @@ def test_p3_a_consumer_is_told_everything_once_over_restarts_of_its_own_and_of_t
     assert at.system.send(compose("quiet@example.test")).code == 550
     told = at.system.cli("signal", TEAM, "елате", "--title", "Хоро")
     at.system.cli("signal", "quiet@example.test", "тихо")
-    everything.wait_for(post_refused=1, signal_suppressed=1, signal_delivered=3, delivery_failed=1, post_expanded=1)
+    everything.wait_for(post_refused=1, signal_suppressed=1, signal_delivered=3, delivery_failed=1, member_suspended=1)
     assert {line.about["text"] for line in everything.lines if line.kind == "signal.delivered"} == {"елате"}
     assert {line.about["signal"] for line in everything.lines if line.kind == "signal.delivered"} == {told["signal"]}
 
@@ -166,11 +167,13 @@ def test_p3_a_consumer_is_told_everything_once_over_restarts_of_its_own_and_of_t
     assert doubled == []
     reports = [line.about for line in everything.lines if line.kind == "report.sent"]
     assert ("delivered", post, ["visitor@example.net"]) in [(one["kind"], one["post"], one["to"]) for one in reports]
+    assert set(everything.kinds()) == set(map(events.routing_key, events.ALL))
     assert everything.kinds() == {
         "post.accepted": count,
         "post.expanded": count,
         "post.refused": 1,
         "delivery.failed": 1,
+        "member.suspended": 1,
         "report.sent": len(reports),
         "signal.delivered": 5,
         "signal.suppressed": 1,
