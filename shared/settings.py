@@ -103,7 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "opportunistic"
     )
     tls_ca: Annotated[
-        str, _text("PEM file with the authorities believed towards next hops; empty for the system's")
+        str,
+        _text(
+            "PEM file with the authorities believed towards next hops; empty for the system's. Channels believe them beside the public ones"
+        ),
     ] = ""
     max_size: Annotated[int, _whole("Largest message accepted, octets", 1024, 1 << 31)] = 35 * 1024 * 1024
     max_header_size: Annotated[int, _whole("Largest header section accepted, octets", 1024, 1 << 20)] = 256 * 1024

@@ -100,6 +100,7 @@ class Courier:
                 return work(call)
 
         doing = loop.run_in_executor(self._pool, run)
+        doing.add_done_callback(lambda _: begun.set())  # also where it never began, because the pool was closed
         try:
             await begun.wait()
             async with asyncio.timeout(CALL + GRACE):

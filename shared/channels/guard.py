@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.ssl_ import create_urllib3_context
 
 from shared.channels.addresses import Network, permitted, port_permitted
 
@@ -48,10 +50,10 @@ class Call:
     """One call to a channel: what it may reach, and what became of it. Enter it in the thread that makes it; `abort` may come from another."""
 
     def __init__(self, networks: Sequence[Network], *, ca: str = "", resolve: Resolve | None = None) -> None:
-        """`ca`: a file with the authorities to believe instead of the usual ones. `resolve`: in place of `socket.getaddrinfo`."""
+        """`ca`: a file with authorities to believe beside the usual ones. `resolve`: in place of `socket.getaddrinfo`."""
         self._networks = networks
         self._resolve = resolve or socket.getaddrinfo
-        self.verify: str | bool = ca or True
+        self._ca = ca
         self.status = 0
         """The last answer's, 0 for none."""
         self._until = 0.0
@@ -92,6 +94,12 @@ class Call:
                 open_socket.shutdown(socket.SHUT_RDWR)
             open_socket.close()
         self._sockets.clear()
+
+    def trust(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        """The context, which believes the operator's authorities too."""
+        if self._ca:
+            context.load_verify_locations(cafile=self._ca)
+        return context
 
     def connect(self, host: str, port: int, *, plain: bool) -> socket.socket:
         """A connection to one of the host's addresses, all of which may be reached. Raises OSError, `Refused` among them."""
@@ -191,7 +199,8 @@ class _SecurePool(HTTPSConnectionPool):
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **keywords: Any) -> None:
-        super().init_poolmanager(*args, **keywords)
+        context = current().trust(create_urllib3_context())
+        super().init_poolmanager(*args, **keywords, ssl_context=context)
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
 
 
@@ -209,7 +218,7 @@ class Session(requests.Session):
         call = current()
         left = call.left
         keywords |= {"timeout": (left, left), "allow_redirects": False, "stream": True}
-        keywords |= {"verify": call.verify, "proxies": {}, "cert": None}
+        keywords |= {"verify": True, "proxies": {}, "cert": None}
         with alarm(left, call):
             response = super().request(method, url, *args, **keywords)
             _read(response)

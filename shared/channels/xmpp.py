@@ -108,8 +108,7 @@ class _Conversation:
     def __init__(self, place: Place, opened: socket.socket, call: Call) -> None:
         self._place = place
         self._socket = opened
-        ca = call.verify if isinstance(call.verify, str) else certifi.where()
-        self._tls = ssl.create_default_context(cafile=ca)
+        self._tls = call.trust(ssl.create_default_context(cafile=certifi.where()))
         self._stanzas: Iterator[Element] = iter(())
         self._read = 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,10 @@ class Safe:
     """A chat behind TLS, with a certificate for `names`; `ca` is the file of the authority that signed it."""
 
     def __init__(self, folder: Path, *names: str) -> None:
-        import ssl
-
         authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert(*names).configure_cert(context)
-        self.ca = str(folder / "ca.pem")
+        self.ca = str(folder / f"{names[0]}.pem")
         authority.cert_pem.write_to_path(self.ca)
         self.chat = Chat(context)
 

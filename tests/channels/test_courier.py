@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -68,6 +69,25 @@ async def test_a_service_is_told_over_tls(
     assert [(told.host.partition(":")[0], told.path.startswith(start)) for told in place.chat.told] == [(host, True)]
     assert b"come at nine" in place.chat.told[0].body
     assert called.end is not End.NEVER
+
+
+async def test_an_unknown_authority_is_not_believed(couriers: Couriers, safe: Callable[..., Safe]) -> None:
+    place = safe("hooks.slack.com")
+    courier = couriers(resolve=Names(["127.0.0.1"], port=place.chat.port))
+    assert await courier.call(await courier.sealed(f"slack://{SLACK}"), title="T", text="x") == UNREACHED
+    assert place.chat.told == []
+
+
+async def test_the_operators_authorities_stand_beside_the_public_ones(
+    couriers: Couriers, safe: Callable[..., Safe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HORO_TLS_CA is for servers of one's own: with it a service's certificate of a public authority is still believed."""
+    public, own = safe("hooks.slack.com"), safe("chat.example.com")
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", public.ca)
+    for place, url in ((public, f"slack://{SLACK}"), (own, "https://chat.example.com/hook")):
+        courier = couriers(ca=own.ca, resolve=Names(["127.0.0.1"], port=place.chat.port))
+        await courier.call(await courier.sealed(url), title="T", text="x")
+        assert len(place.chat.told) == 1
 
 
 async def test_a_certificate_for_another_name_is_not_believed(couriers: Couriers, safe: Callable[..., Safe]) -> None:
