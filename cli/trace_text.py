@@ -29,7 +29,14 @@ STATES = {
     State.DEFERRED: "deferred, will be tried again",
     State.FAILED: "failed",
 }
-NOTES = {"report": "report", "bounce": "bounce", "suspended": "member suspended", "signal": "signal"}
+NOTES = {
+    "report": "report",
+    "bounce": "bounce",
+    "auto_reply": "automatic answer",
+    "probe": "asked whether the address works",
+    "suspended": "member suspended",
+    "signal": "signal",
+}
 """Notes of a kind that is known; any other is named by its kind."""
 FIRST = ("kind", "member", "recipient", "to", "reason", "status")
 """Details of a note in the order in which they are read; the others follow."""

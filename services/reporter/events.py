@@ -58,7 +58,11 @@ class PostExpanded(Event, frozen=True, kw_only=True, tag="post.expanded"):
     post: Annotated[str, Meta(description="The post's id")]
     group: Annotated[str, Meta(description="The group's address")]
     verdict: Annotated[
-        str, Meta(description='"open", or why there are no copies: "no_recipients", "gone", "loop", "repetition"')
+        str,
+        Meta(
+            description='"open", or why there are no copies: "no_recipients", "gone", "loop", "repetition", "null_sender"; '
+            'of mail to a bounce address "bounce" or "auto_reply"'
+        ),
     ]
     recipients: Annotated[int, Meta(description="How many people get a copy", ge=0)]
     suppressed: Annotated[int, Meta(description="How many addresses were left out (`horo trace` says why)", ge=0)]

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from services.sender.plan import senders
 from services.sender.story import Sender
+from shared.address import bounce_address, split_role
 from shared.bodies import BodiesUnavailable
 from shared.identity import verp_token
 from shared.ledger import Claim, Ledger, LedgerUnavailable, Standing
@@ -104,6 +106,24 @@ async def test_verp_gives_every_recipient_a_sender_of_its_own(ledger: Ledger) ->
         await sender(sink, ledger, RecordingBus()).handle(message, Hand(message))
     tokens = [verp_token(SECRET, "01post", key) for key in ("ana@x.test", "eva@x.test")]
     assert [copy.mail_from for copy in sink.copies] == [f"office-bounces+t0-{token}@example.test" for token in tokens]
+
+
+@pytest.mark.parametrize("length", [1, 25, 27, 28, 43, 44, 58])
+def test_verp_of_a_group_with_a_long_name_fits_a_local_part(length: int) -> None:
+    """RFC 5321 4.5.3.1.1: 64 octets. What is too long goes to the postmaster of the domain, who finds the group by the token."""
+    token = "abcdefghjkmn"
+    shared = bounce_address(f"{'o' * length}@example.test", token)
+    one = Delivery(
+        post_id="01post", group="g@example.test", cell=0, hop="smtp://h:25", mail_from=shared, recipients=(), accepted_at=0.0,
+        content=Content(head=b""), verp=True,
+    )  # fmt: skip
+    (own,) = senders(one, [Recipient(address="Ana@x.test")], SECRET)
+    local, _, domain = own.rpartition("@")
+    assert len(local) <= 64
+    assert domain == "example.test"
+    role, _, tag = split_role(own)
+    assert tag == f"{token}-{verp_token(SECRET, '01post', 'ana@x.test')}"
+    assert role == ("bounces" if length <= 27 else "postmaster")
 
 
 async def test_expiry_fails_what_is_still_deferred(ledger: Ledger) -> None:
