@@ -5,13 +5,14 @@ from __future__ import annotations
 import email
 import email.policy
 import smtplib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.e2e.client import compose
+from tests.e2e.conftest import Starts
 from tests.e2e.sinks import NextHop
 from tests.e2e.system import System
 from tests.support.processes import Processes
@@ -132,6 +133,34 @@ def test_the_author_of_an_alias_gets_all_failures_in_one_report_in_the_groups_la
     assert "не можа да бъде доставено на 2 от хората зад този адрес" in text(report)
     assert report.get_payload()[0]["Content-Language"] == "bg"
     assert place.mailbox("bgnever@home.test") == []
+
+
+def test_p3_what_waits_survives_kill_9_and_is_told_once(
+    embedded: Starts, hops: Callable[..., NextHop], tmp_path: Path
+) -> None:
+    hop, home = hops(), tmp_path / "home"
+    routes = {"HORO_ROUTES": f"home.test=maildir:{home}", "HORO_RETRY_SCHEDULE": "1s"}
+    system = embedded({"HORO_NEXT_HOP": hop.url, **routes})
+    at, role = Place(system, hop, home), next(iter(system.children))
+    system.group("list@example.test", ["450-8_a@x.test", "ok@x.test"])
+    system.group("alias@example.test", ["550_b@x.test", "450-8_c@x.test"], "envelope=alias")
+    posts = [
+        at.send("list@example.test", "one@home.test", rcpt=("NOTIFY=SUCCESS",)),
+        at.send("alias@example.test", "two@home.test"),
+    ]
+    wait_until(lambda: hop.counts["ok@x.test"] == 1, "the first copy")
+    for _ in range(
+        2
+    ):  # while the slow ones are still put off: no report is on its way that SMTP would force us to repeat
+        system.kill(role)
+        system.restart(role)
+    for post in posts:
+        system.settled(post)
+    assert [actions(at.mails(who, 1)[0]) for who in ("one@home.test", "two@home.test")] == [["delivered"], ["failed"]]
+    system.settled(at.send("list@example.test", "one@home.test", rcpt=("NOTIFY=SUCCESS",)))
+    assert len(at.mails("one@home.test", 2)) == 2, "one a post"
+    assert len(at.mails("two@home.test", 1)) == 1
+    assert hop.counts["450-8_c@x.test"] == 1
 
 
 def test_owners_get_one_notice_a_post_or_a_summary_as_they_choose(place: Place) -> None:
