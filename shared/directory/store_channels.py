@@ -60,7 +60,9 @@ class StoredChannels:
         who = rules.member_key(member, key.rpartition("@")[2]) if member else ""
 
         async def work(connection: AsyncConnection) -> Channel:
-            group_id = await _group_id(connection, key, locked=True)  # two who add at once do not both take the last place
+            group_id = await _group_id(
+                connection, key, locked=True
+            )  # two who add at once do not both take the last place
             if who:
                 await _check_member(connection, group_id, who, f"{rules.shown(member)} is no member of {key}")
             await _check_room(connection, group_id, who, channel.label)

@@ -10,7 +10,7 @@ from shared.headers import loop_mark
 from shared.messages import DeliveryKind, Reason, Target, TargetKind
 from shared.settings import Settings
 from tests.expander.town import person
-from tests.expander.world import ACCEPTED, SECRET, World, head, post, role
+from tests.expander.world import SECRET, World, head, post, role
 
 OFFICE, BOARD = "office@a.test", "board@a.test"
 NAMES = {

@@ -143,7 +143,9 @@ async def test_p2_a_channel_of_several_groups_is_notified_once_by_the_nearest(wo
         Queued(addresses=(ROOM,), via=(OFFICE, BOARD)),
     )
     await file(world, [told])
-    assert sorted(row.address for row in await rows(world, sent.id)) == sorted(["boris@x.test", "vera@x.test", HOOK, ROOM])
+    assert sorted(row.address for row in await rows(world, sent.id)) == sorted(
+        ["boris@x.test", "vera@x.test", HOOK, ROOM]
+    )
 
 
 async def test_p10_each_slice_notifies_the_channels_of_its_own_cell(world: World) -> None:
@@ -228,13 +230,20 @@ async def test_a_group_that_is_deleted_between_two_tries_leaves_no_post_open(wor
 # --- from outside -----------------------------------------------------------------------------------------------------
 async def test_json_of_another_system_becomes_a_signal(world: World) -> None:
     world.directory.add(OFFICE, "boris@x.test")
-    asked = b'{"group": "Office+now@A.test", "text": "\xd0\xb7\xd0\xb4\xd1\x80\xd0\xb0\xd0\xb2\xd0\xb5\xd0\xb9", "id": "7"}'
+    asked = (
+        b'{"group": "Office+now@A.test", "text": "\xd0\xb7\xd0\xb4\xd1\x80\xd0\xb0\xd0\xb2\xd0\xb5\xd0\xb9", "id": "7"}'
+    )
     await world.bus.feed(Outgoing(queue=Queue.SIGNALS_IN, payload=asked))
     await world.work()
     result = world.since()
     (told,) = result.signals
     assert people([told]) == ["boris@x.test"]
-    assert (told.signal.group, told.signal.text, told.signal.origin, told.signal.once) == (OFFICE, "здравей", "amqp", "7")
+    assert (told.signal.group, told.signal.text, told.signal.origin, told.signal.once) == (
+        OFFICE,
+        "здравей",
+        "amqp",
+        "7",
+    )
 
 
 BAD = {
