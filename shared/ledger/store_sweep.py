@@ -66,6 +66,8 @@ FOLDED_AT_ONCE = 200
 """Posts whose sheets are read at a time."""
 BREATH = 0.25
 """Pause after a portion, as a part of the time that it took: others have their turn."""
+BETWEEN = 0.1
+"""Seconds between one change of periods and the next: after each one everybody plans his statements anew."""
 LONG = 60.0
 """Seconds for a read that may look through all the sheets of a period."""
 CLAIMS_KEPT = 3600.0
@@ -185,6 +187,7 @@ class Sweeper:
                 staying[bounds] = await self._staying(period, before)
             people = await self._people_of(staying[bounds]) if period.table == "people" else []
             if await periods.detach(period, staying[bounds], people):
+                await asyncio.sleep(BETWEEN)
                 continue
             if period.table == "people":
                 await self._forget_people(period.name, period.high)
