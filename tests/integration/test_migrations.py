@@ -6,6 +6,7 @@ import asyncio
 import re
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from shared.database.engine import open_engine, write
 from shared.database.tables import metadata
 from shared.directory import DirectoryUnavailable
 from shared.directory.open import open_registry
+from shared.identity import new_id
+from shared.ledger.store import SqlLedger
 from shared.settings import Settings
 
 PERIOD = re.compile(r"_(rest|first|\d{8}_\d{8})$")
@@ -181,3 +184,22 @@ async def test_no_server_is_unavailable_within_seconds(free_port: Any) -> None:
                 await act(engine)
         assert "secret-word" not in str(caught.value)
     await engine.dispose()
+
+
+async def test_what_the_ledger_held_before_it_had_periods_is_still_there_and_goes_when_it_is_old(
+    engine: AsyncEngine,
+) -> None:
+    post_id = new_id()
+    async with write(engine, DirectoryUnavailable) as connection:
+        await connection.run_sync(lambda sync: command.upgrade(migrate.config(connection=sync), "0004"))
+        columns = "post_id, cell, mark, seq, at, digest, attempts, delivered, failed, deferred, group_key, content"
+        rows = f"INSERT INTO attempts ({columns}) VALUES (:post, 0, 1, 1, 1.0, 0, 1, 1, 0, 0, 'g@x', '[]')"
+        await connection.execute(text(rows), {"post": post_id})
+        await connection.execute(text("INSERT INTO people (hash, post_id) VALUES (7, :post)"), {"post": post_id})
+    await migrate.upgrade(engine)
+    ledger = SqlLedger(engine)
+    for later, left in ((-3600.0, 1), (20 * 86400.0, 0)):
+        await ledger.sweep(posts_before=time.time() + later)
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM attempts")) == left
+    await ledger.close()
