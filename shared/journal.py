@@ -103,6 +103,7 @@ def configure(level: str, form: str) -> None:
     root.handlers = [handler]
     root.setLevel(max(number, logging.WARNING))
     logging.getLogger("mail.log").setLevel(logging.ERROR)  # aiosmtpd logs every command with its addresses
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # warns of every client that speaks no HTTP
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # loud at every reconnect; ours are logged here
     logging.getLogger("aio_pika").setLevel(logging.CRITICAL)
 

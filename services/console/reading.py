@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
+import msgspec
 from litestar import get
 from litestar.params import FromPath, QueryParameter
+from msgspec import Meta
 
 from services.console import problems, views
 from services.console.asked import Asked
@@ -21,8 +23,10 @@ _ADDRESS = 320
 MessageId = Annotated[str, QueryParameter(description="Only posts with this Message-ID", max_length=1000)]
 GroupAddress = Annotated[str, QueryParameter(description="Only posts to this group", max_length=_ADDRESS)]
 RecipientAddress = Annotated[str, QueryParameter(description="Only what concerns this address", max_length=_ADDRESS)]
-Since = Annotated[datetime | None, QueryParameter(description="Only posts accepted at this time or later")]
-Until = Annotated[datetime | None, QueryParameter(description="Only posts accepted before this time")]
+Moment = Annotated[datetime, Meta(tz=True)]
+_TIME: dict[str, Any] = {"max_length": 40, "schema_extra": {"format": "date-time"}}
+Since = Annotated[str | None, QueryParameter(description="Only posts accepted at this time or later", **_TIME)]
+Until = Annotated[str | None, QueryParameter(description="Only posts accepted before this time", **_TIME)]
 PostLimit = Annotated[int, QueryParameter(description="At most so many posts", ge=1, le=100)]
 After = Annotated[str, QueryParameter(description="The `next` of the page before", max_length=400)]
 WhichState = Annotated[StateWord | None, QueryParameter(name="state", description="Only addresses in this state")]
@@ -56,8 +60,8 @@ async def find(
         message_id=message_id,
         group=group,
         recipient=recipient,
-        since=_seconds(since),
-        until=_seconds(until),
+        since=_seconds("since", since),
+        until=_seconds("until", until),
         limit=limit,
         after=after,
     )
@@ -112,8 +116,11 @@ async def read_recipients(
     return await page_of(ledger, post_id.lower(), seen, recipient=recipient, state=only, limit=limit, after=after)
 
 
-def _seconds(at: datetime | None) -> float | None:
-    """Seconds since the epoch; a time without a zone is UTC."""
-    if at is None:
+def _seconds(name: str, text: str | None) -> float | None:
+    """Seconds since the epoch of a time in RFC 3339, zone and all. Raises `Refusal`."""
+    if text is None:
         return None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    try:
+        return msgspec.convert(text, Moment).timestamp()
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise problems.unfit(problems.Fault("Expected a time as in RFC 3339: 2026-11-23T10:00:00Z", name)) from error
