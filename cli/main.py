@@ -26,7 +26,7 @@ Exit codes: 0 done, 1 refused or failed, 2 wrong command, setting or input, 3 no
 app = App(name="horo", help=HELP, version=lambda: version("horo"))
 COMMANDS = {  # by name: a command is imported when it is called, so that each starts fast
     "up": ("cli.up:up", "Run all services in this process."),
-    "serve": ("cli.up:serve_role", "Run one service, as a process of a cluster."),
+    "serve": ("cli.up:serve_role", "Run one service, or several together, as a process of a cluster."),
     "domain": ("cli.domain:app", "Mail domains: create, list, set, delete."),
     "group": ("cli.group:app", "Groups: create, show, list, set, delete."),
     "member": ("cli.member:app", "Members of a group: add, remove, list, pause, import, export."),

@@ -38,7 +38,7 @@ class CommandFailed(AssertionError):
 
 
 class System:
-    """A running Horo. `roles` says how many processes of each service; empty for `horo up`."""
+    """A running Horo. `roles` says how many processes of each service ("expander sender": of both in one); empty for `horo up`."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class System:
         self.children: dict[str, list[Child]] = {}
         self._health: dict[Child, int] = {}
         for role, count in (roles or {"up": 1}).items():
-            words = ["horo", "up", *arguments] if role == "up" else ["horo", "serve", role]
+            words = ["horo", "up", *arguments] if role == "up" else ["horo", "serve", *role.split()]
             self.children[role] = [self._start(role, words) for _ in range(count)]
         self.wait_ready()
 

@@ -61,6 +61,20 @@ def test_p2_a_post_to_nested_groups_leaves_by_smtp_and_lmtp_once_for_each_person
     assert system.terminate() == [0] * 6
 
 
+def test_p1_services_that_share_a_process_do_what_they_do_apart(cluster: Starts, hops: Callable[..., NextHop]) -> None:
+    hop = hops()
+    together = "expander sender reporter"
+    system = cluster({"HORO_NEXT_HOP": hop.url}, roles={"ingress": 1, together: 2})
+    make(system, GRAPH)
+    posts = [system.accepted(compose("office@example.test")) for _ in range(6)]
+    system.children[together][0].kill()  # the other one has all three services, too
+    for post in posts:
+        assert sums(system.settled(post))[1:4] == (5, 0, 0)
+    assert set(hop.counts) == resolve("office@example.test", GRAPH)
+    assert system.children[together][1].terminate() == 0
+    assert system.children["ingress"][0].terminate() == 0
+
+
 def test_p3_a_large_group_is_sliced_among_expanders_and_everybody_gets_one_copy(
     cluster: Starts, hops: Callable[..., NextHop]
 ) -> None:
