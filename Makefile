@@ -1,6 +1,6 @@
 # What a newcomer needs is `make run`; what a change needs is `make check` and `make test`. All of them set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup compiled run test test-smoke bench check clean
+.PHONY: help setup compiled run test test-smoke bench check docs clean
 
 UV := uv==0.13.9
 VENV := .venv
@@ -9,6 +9,8 @@ STAMP := $(VENV)/.horo-setup
 WORKERS ?= 2
 # For another Python than the first suitable one: make PYTHON=/path/to/python3.12
 PYTHON ?=
+# Nothing is fetched, and nothing kept from the last time, for warnings are told but once.
+SITE := $(VENV)/bin/sphinx-build -q -E -n -W --keep-going -b html docs docs/_build/html
 # Debian keeps a part of Python that `venv` needs in a package of its own.
 VENV_PACKAGE := python3-venv
 
@@ -17,7 +19,8 @@ help:
 	@echo "make test        the whole test suite, on real servers: containers where a Docker engine can be had, else binaries"
 	@echo "make test-smoke  the small set of tests, on the servers' own binaries"
 	@echo "make bench       measure Horo beside Postfix and Mailman on this machine, and write docs/benchmarks.md (half an hour at least)"
-	@echo "make check       format, lint, types, import rules, reference pages"
+	@echo "make check       format, lint, types, import rules, reference pages, the documentation"
+	@echo "make docs        the documentation as a site, in docs/_build/html"
 	@echo "make setup       just the environment: $(VENV), with $(VENV)/bin/horo in it"
 	@echo "make clean       remove the environment and all caches (never your data in ./var)"
 
@@ -57,6 +60,10 @@ compiled:
 	@$(VENV)/bin/python -m compileall -q shared services cli tests/support
 
 test: setup compiled
+	@$(VENV)/bin/pytest -n $(WORKERS)
+
+# A third slower: tells which lines no test runs.
+coverage: setup compiled
 	@$(VENV)/bin/pytest -n $(WORKERS) --cov --cov-report=term:skip-covered
 
 test-smoke: setup compiled
@@ -73,7 +80,13 @@ check: setup
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(VENV)/bin/python -m cli.reference --check
+	@$(SITE)
+
+# The documentation as a site, in docs/_build/html. A warning is an error: a link that leads nowhere, a page that no other names.
+docs: setup
+	@$(SITE)
+	@echo "docs/_build/html/index.html"
 
 clean:
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov dist
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage .coverage.* htmlcov dist docs/_build
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

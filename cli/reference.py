@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from cli import reference_pages
 from cli.check import description
 from services.console import routes
 from services.reporter import events_page, events_schema
@@ -37,10 +38,14 @@ def settings_page() -> str:
 
 def pages() -> dict[str, str]:
     """Every page, by its path below docs/."""
+    api = routes.document()
     return {
         "reference/settings.md": settings_page(),
+        "reference/commands.md": reference_pages.command_page(),
+        "reference/metrics.md": reference_pages.metrics_page(),
         **events_page.pages(),
-        "reference/openapi.json": routes.document().decode(),
+        "reference/openapi.json": api.decode(),
+        "reference/api.md": reference_pages.api_page(msgspec.json.decode(api)),
     }
 
 
