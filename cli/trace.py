@@ -11,7 +11,7 @@ import msgspec
 from cyclopts import Parameter, validators
 
 from cli import access, trace_text
-from cli.output import CommandError, Exit, Json, Limit, print_json
+from cli.output import CommandError, Exit, Json, Limit, print_json, say
 from cli.values import moment
 from shared import signals
 from shared.ledger import Ledger, PostSummary, Row
@@ -110,7 +110,7 @@ async def trace(
     async with access.ledger() as ledger:
         posts, more = await _find(ledger, what, group, view, within, after if of_posts else "", limit)
         refusals = await ledger.refusals(group, limit=limit) if group and not (what or recipient or state) else ()
-        if not posts and not refusals:
+        if not posts and not refusals and not more:
             raise CommandError(
                 "no such post in the ledger (a message that was refused in the session has none)", Exit.NOT_FOUND
             )
@@ -121,6 +121,8 @@ async def trace(
             print_json({"posts": told, "next": more, "refusals": msgspec.to_builtins(list(refusals))})
         else:
             await show_posts(ledger, posts, view)
+            if more and not posts:
+                say(f"none of the last {LOOKED_THROUGH:,} posts has an address in that state")
             trace_text.show_refusals(refusals)
             trace_text.show_more(more)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cli import trace
 from shared.database import migrate
 from shared.database.engine import open_engine
 from shared.identity import derive
@@ -170,6 +171,22 @@ def test_posts_come_page_by_page(horo: Horo, filled: Any, state: list[str]) -> N
     assert found == wanted
     text = horo("trace", "--group", GROUP, "--limit", "1", *state).out
     assert "repeat the command with --after" in text
+
+
+def test_a_search_that_finds_nothing_yet_says_where_to_go_on(
+    horo: Horo, filled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = filled(several)
+    monkeypatch.setattr(trace, "LOOKED_THROUGH", 2)
+    words = ("--group", GROUP, "--limit", "1", "--state", "failed")
+    asked = horo("trace", *words, "--after", made[6])
+    assert asked.status == 0, asked.err
+    assert "none of the last 2 posts has an address in that state" in asked.out
+    assert "repeat the command with --after" in asked.out
+    page = horo("trace", *words, "--after", made[6], "--json").json
+    assert page["posts"] == []
+    (found,) = horo("trace", *words, "--after", page["next"], "--json").json["posts"]
+    assert found["post"]["id"] == made[3]
 
 
 def test_addresses_come_page_by_page(horo: Horo, filled: Any) -> None:
