@@ -1,6 +1,6 @@
 # What a newcomer needs is `make run`; what a change needs is `make check` and `make test`. All of them set up what they need.
 .DEFAULT_GOAL := help
-.PHONY: help setup compiled run test test-smoke bench check docs clean
+.PHONY: help setup compiled run test coverage test-smoke bench check docs clean
 
 UV := uv==0.13.9
 VENV := .venv
@@ -17,6 +17,7 @@ VENV_PACKAGE := python3-venv
 help:
 	@echo "make run         set up what is needed and start Horo on this machine, with a demo domain (Ctrl-C ends it)"
 	@echo "make test        the whole test suite, on real servers: containers where a Docker engine can be had, else binaries"
+	@echo "make coverage    the same, and which lines no test runs (a third slower)"
 	@echo "make test-smoke  the small set of tests, on the servers' own binaries"
 	@echo "make bench       measure Horo beside Postfix and Mailman on this machine, and write docs/benchmarks.md (half an hour at least)"
 	@echo "make check       format, lint, types, import rules, reference pages, the documentation"

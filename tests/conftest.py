@@ -21,11 +21,14 @@ _PROCESSES = pytest.StashKey[Processes]()
 P = ParamSpec("P")
 S = TypeVar("S", bound=Server)
 
+SUITES = ("contract", "integration")
+"""Folders whose tests of the broker run on every version."""
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test of the broker runs once for every version that is to be had.
+    """A test of the broker runs once for every version that is to be had; one of something else that needs a broker, on the newest.
 
-    What servers need is made ready here, at collection: it may take minutes, which the time limit of no test allows for.
+    The first are the suites of the ports, and what is marked `both_brokers`. What servers need is made ready here, at collection: it may take minutes, which the time limit of no test allows for.
     """
     if mode.FIXTURES.isdisjoint(metafunc.fixturenames):
         return
@@ -36,6 +39,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     except CannotServe:
         versions = ("none",)  # the fixtures fail, and say why
     if "rabbitmq" in metafunc.fixturenames:
+        every = metafunc.definition.get_closest_marker("both_brokers") or metafunc.definition.path.parent.name in SUITES
+        versions = versions if every else versions[-1:]
         metafunc.parametrize(
             "rabbitmq", versions, ids=[f"rabbitmq-{version}" for version in versions], indirect=True, scope="session"
         )

@@ -19,7 +19,7 @@ from tests.e2e.system import System, delivered, left_out, sums
 from tests.support.servers import RabbitMQ, Redis
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.both_brokers]
 
 GRAPH: Mapping[str, tuple[str, ...]] = {
     "office@example.test": ("ana@example.test", "boris@example.test", "board@example.test", "all@example.test"),

@@ -20,7 +20,7 @@ from tests.e2e.system import System
 from tests.support.servers import PostgreSQL, RabbitMQ
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.both_brokers]
 
 TEAM, BIG = "team@example.test", "big@example.test"
 GRAPH: Mapping[str, tuple[str, ...]] = {
