@@ -33,6 +33,7 @@ COMMANDS = {  # by name: a command is imported when it is called, so that each s
     "import": ("cli.migrate.command:app", "Groups from alias files or from Mailman 3: shown first, made with --apply."),
     "send": ("cli.send:send", "Send a message to a group, then tell who got it."),
     "trace": ("cli.trace:trace", "Tell what happened to a message, address by address."),
+    "post": ("cli.post:app", "Posts that are under way: stop."),
     "parked": ("cli.parked:app", "Messages that could not be processed: list, show, retry, drop."),
     "signal": ("cli.signal:signal", "Send a signal to a group, for a chat system to deliver."),
     "token": ("cli.token:app", "Tokens with which other systems use the API: create, list, revoke."),

@@ -22,6 +22,7 @@ REASONS = {
     Reason.CYCLE: "left out: the message has been through this group",
     Reason.LOOP: "left out: its own copy came back",
     Reason.REPETITION: "left out: the same message came before",
+    Reason.STOPPED: "left out: the post was stopped",
 }
 STATES = {
     State.QUEUED: "on its way",
@@ -135,7 +136,8 @@ def _note(note: Note) -> str:
         return f"report sent ({clean(detail['kind'])}, {clean(note.group)}) to {clean(detail['to']) or 'nobody'}"
     names = [name for name in FIRST if name in detail] + sorted(detail.keys() - set(FIRST))
     said = ", ".join(f"{name} {clean(detail[name])}" for name in names if detail[name])
-    return f"{NOTES.get(note.kind, clean(note.kind))} ({clean(note.group)}){': ' if said else ''}{said}"
+    group = f" ({clean(note.group)})" if note.group else ""
+    return f"{NOTES.get(note.kind, clean(note.kind))}{group}{': ' if said else ''}{said}"
 
 
 # --- beside the posts ------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ _EVENTS = Counter("horo_events_total", "Mail events by name", ["event"])
 _REFUSED = Counter("horo_refused_total", "Recipients or messages refused in the session, by reply code", ["code"])
 _REFUSALS_DROPPED = Counter("horo_refusals_dropped_total", "Refusals that the reporter was not told of")
 _FATES = Counter("horo_recipient_fates_total", "Fates of recipients at one attempt", ["state", "hop"])
+_STOPPED = Counter("horo_stopped_copies_total", "Copies that were not sent, for their post had been stopped", ["where"])
 _TROUBLE = Counter("horo_trouble_total", "Work put off because of trouble of our own, by queue", ["queue"])
 _PARKED = Counter("horo_parked_total", "Messages parked for a person, by queue", ["queue"])
 _ACCEPT = Histogram(
@@ -269,6 +270,13 @@ def hop_pushed_back(hop: str, *, window: int) -> None:
 def waiting(post_id: str, *, cell: int, hop: str, delay: float) -> None:
     """A batch waits for the claim of another sender, perhaps one that died."""
     _event("waiting", "debug", post=post_id, cell=cell, hop=hop, delay=round(delay, 1))
+
+
+# --- expander and sender ------------------------------------------------------------------------------------------------
+def halted(post_id: str, *, group: str, copies: int, where: str) -> None:
+    """Copies of a batch (sender) or of a share (expander) are not sent, for their post was stopped."""
+    _STOPPED.labels(where).inc(copies)
+    _event("halted", post=post_id, group=group, copies=copies, where=where)
 
 
 # --- reporter --------------------------------------------------------------------------------------------------------

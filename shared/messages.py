@@ -230,6 +230,7 @@ class Reason(StrEnum):
     CYCLE = "cycle"  # a group that this expansion has been through already
     LOOP = "loop"  # a copy that came back, by our own mark
     REPETITION = "repetition"  # the same message again: the client lost our 250
+    STOPPED = "stopped"  # `horo post stop` came before their copy was sent; the ledger finds it out, no message says it
 
 
 class Queued(Message, frozen=True, gc=False):

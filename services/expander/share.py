@@ -44,7 +44,8 @@ LANES = {Lane.EXPRESS: Queue.DELIVERIES_EXPRESS, Lane.BULK: Queue.DELIVERIES_BUL
 class Share(msgspec.Struct, frozen=True):
     """The recipients of a post with slots in [low, high), slice `index` of `plan`. `thread_authors` by group, from the ledger.
 
-    `record` is what the ledger was told of a post that is one share, and that it had not known.
+    `record` is what the ledger was told of a post that is one share, and that it had not known. `stopped`: who would get a copy is told, so that the
+    sums are whole, and nothing is published for them.
     """
 
     post: Post
@@ -55,6 +56,7 @@ class Share(msgspec.Struct, frozen=True):
     low: int
     high: int
     record: PostRecord | None = None
+    stopped: bool = False
 
     @property
     def lane(self) -> Lane:
@@ -89,13 +91,23 @@ class ShareOut:
     async def run(self, share: Share) -> None:
         """Read, judge, cut, publish, tell: in this order, so that who is told of has been published for."""
         judged = await self._judge(share)
-        batches = [cut(of_aim.copies, self._hops, batch_size=self._settings.batch_size) for of_aim in judged]
-        await self._publish(share, batches)
+        batches: list[list[Batch]] = [[] for _ in judged]
+        if share.stopped:
+            self._note_stopped(share, judged)
+        else:
+            batches = [cut(of_aim.copies, self._hops, batch_size=self._settings.batch_size) for of_aim in judged]
+            await self._publish(share, batches)
         for aim, of_aim, cut_of_aim in zip(share.aims, judged, batches, strict=True):
-            if share.index == 0:
+            if share.index == 0 and not share.stopped:
                 await self._hand_on(share, aim)
                 await announce(self._bus, self._directory, share.post, aim)
             await self._tell(share, aim, of_aim, len(cut_of_aim))
+
+    @staticmethod
+    def _note_stopped(share: Share, judged: Sequence[Judged]) -> None:
+        for aim, of_aim in zip(share.aims, judged, strict=True):
+            copies = sum(len(cell.keys) for cell in of_aim.copies)
+            journal.halted(share.post.id, group=aim.group.address, copies=copies, where="expander")
 
     async def _judge(self, share: Share) -> list[Judged]:
         facts = facts_of(share.post)

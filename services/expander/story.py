@@ -29,6 +29,7 @@ from shared.directory import Directory
 from shared.groups import Group
 from shared.headers import loops
 from shared.ledger import Ledger, Opened, PostRecord, Verdict
+from shared.ledger.notes import stop_note
 from shared.messages import (
     Content,
     Expanded,
@@ -126,7 +127,17 @@ class Expander:
                 new = all(opened.verdicts[aim.target.group] is Verdict.NEW for aim in aims)
                 told = record if new else None
                 await self._share_out.run(
-                    Share(self._kept(post, opened), aims, opened.thread_authors, recorded, 0, low, high, told)
+                    Share(
+                        self._kept(post, opened),
+                        aims,
+                        opened.thread_authors,
+                        recorded,
+                        0,
+                        low,
+                        high,
+                        told,
+                        opened.stopped,
+                    )
                 )
         await self._forward(post)
 
@@ -145,7 +156,10 @@ class Expander:
         )
         records = [target_record(post, target, groups[target.group], self._secret) for target in targets]
         record = post_record(post, proposed, encode_graph(scopes))
-        return await self._ledger.open_post(record, records), record
+        opened = await self._ledger.open_post(record, records)
+        if opened.stopped and post.parent is not None:  # with the one that it was made from: this one's sums say so too
+            await self._ledger.note(stop_note(post.id, at=time.time(), why=f"with post {post.parent}"))
+        return opened, record
 
     async def _aims(self, post: Post, targets: Sequence[Target], groups: Groups, opened: Opened) -> list[Aim]:
         """What is to be expanded, by the recorded graph, in the order of the RCPTs; every other target ends here, and is told of."""
@@ -189,7 +203,16 @@ class Expander:
                 aims[scope.group] = Aim(target, group, scope)
         if aims:
             await self._share_out.run(
-                Share(post, list(aims.values()), opened.thread_authors, recorded, part.index, part.low, part.high)
+                Share(
+                    post,
+                    list(aims.values()),
+                    opened.thread_authors,
+                    recorded,
+                    part.index,
+                    part.low,
+                    part.high,
+                    stopped=opened.stopped,
+                )
             )
 
     async def _cut(self, post: Post, opened: Opened, recorded: Plan) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 from shared import journal
 from shared.identity import new_id
-from shared.ledger import Claim, Ledger, Standing
+from shared.ledger import Claim, Ledger, Taken
 from shared.replies import TROUBLE, TransientError
 from shared.worker import no_cancellation_of_others
 
@@ -22,11 +22,13 @@ LONGEST_WAIT = 600.0
 
 
 class Hold:
-    """A claim that is ours. `standings` is where the recipients of its cell stand who were tried before; `released`: the record let go of it."""
+    """A claim that is ours. `standings` is where the recipients of its cell stand who were tried before; `stopped`: nothing of the post is to be sent
+    any more; `released`: the record let go of it."""
 
-    def __init__(self, claim: Claim, standings: Mapping[str, Standing]) -> None:
+    def __init__(self, claim: Claim, taken: Taken) -> None:
         self.claim = claim
-        self.standings = standings
+        self.standings = taken.standings
+        self.stopped = taken.stopped
         self.released = False
 
 
@@ -103,7 +105,7 @@ class Claims:
             else:
                 self._locks[claim] = (lock, users - 1)
 
-    async def _take(self, claim: Claim) -> Mapping[str, Standing]:
+    async def _take(self, claim: Claim) -> Taken:
         """Claim it, and hear where its recipients stand; waiting for the other's lease to end or to be given back."""
         given_up_at = time.monotonic() + LONGEST_WAIT
         while True:
@@ -115,7 +117,7 @@ class Claims:
                 if self._held == 0:
                     self._renewed_at = begun
                 self._leftovers.discard(claim)
-                return taken.standings
+                return taken
             if self._stopping.is_set() or begun > given_up_at:
                 raise TransientError(TROUBLE, why=f"another sender has the batch for {wait:.0f} s more")
             journal.waiting(claim.post_id, cell=claim.cell, hop=claim.hop, delay=wait)

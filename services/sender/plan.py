@@ -48,6 +48,12 @@ def sort_out(delivery: Delivery, standings: Mapping[str, Standing], now: float) 
     return work
 
 
+def stopped(work: Work) -> Work:
+    """What is left of it where the post was stopped: failures are still told of. Nothing is recorded: that the others are left out is what the ledger
+    makes of the stop by itself, so that nobody has to write it, nor could have written half of it when he died."""
+    return Work([], [fate for fate in work.told if fate.state is State.FAILED])
+
+
 def _remembered(recipient: Recipient, standing: Standing, delivery: Delivery, now: float) -> Fate:
     return Fate(
         address=recipient.address,

@@ -18,7 +18,7 @@ from services.sender.claims import Claims, Hold
 from services.sender.hops import Envelope, Hops, Sent
 from services.sender.notify import Notifier
 from services.sender.outcome import Policy, by_answer, decide
-from services.sender.plan import comes_back, follow_up, next_hop, rerouted, senders, sort_out, to_tell
+from services.sender.plan import comes_back, follow_up, next_hop, rerouted, senders, sort_out, stopped, to_tell
 from services.sender.recording import record_surely
 from shared import journal
 from shared.bodies import Bodies, BodyMissing
@@ -120,6 +120,9 @@ class Sender:
         there, and sends nothing.
         """
         work = sort_out(delivery, hold.standings, time.time())
+        if hold.stopped:
+            work = stopped(work)
+            journal.halted(delivery.post_id, group=delivery.group, copies=len(delivery.recipients), where="sender")
         follow_ups = follow_up(delivery, work.told)
         if repeated:  # its sender may have died between the record and the telling
             follow_ups += self._outcome(delivery, [fate for fate in work.told if fate.state is not State.DELIVERED])

@@ -86,6 +86,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to `open_post`: the recorded plan, graph and body, which win over those proposed, and for each group its verdict.
 
     `thread_authors` gives for a group the address that started the thread the post answers, where it is a post of that group.
+    `stopped`: the post, or the one that it was made from, has been stopped.
     """
 
     cells: int
@@ -94,6 +95,7 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     thread_authors: Mapping[str, str] = msgspec.field(default_factory=dict)
     graph: bytes = b""
     body: BodyRef | None = None
+    stopped: bool = False
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,10 +119,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to `take`. `wait` is 0.0 when the claim is ours now, else the seconds until the other's lease ends; `standings` is where
-    the recipients of the claim's cell stand who were tried before (all of the cell, by whichever hop), by key: nobody, as a rule."""
+    the recipients of the claim's cell stand who were tried before (all of the cell, by whichever hop), by key: nobody, as a rule. `stopped`: the post
+    was stopped before the claim was taken, and nothing of it is to be sent."""
 
     wait: float
     standings: Mapping[str, Standing]
+    stopped: bool = False
 
 
 class Alike(msgspec.Struct, frozen=True, kw_only=True):

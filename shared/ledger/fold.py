@@ -134,6 +134,10 @@ class Sums(NamedTuple):
         """Both together."""
         return Sums(*(one + two for one, two in zip(self, other, strict=True)))
 
+    def stopped(self) -> Sums:
+        """The same where the post was stopped: whoever has no final state gets no copy."""
+        return Sums(0, 0, self.delivered, self.failed, self.suppressed + self.queued + self.deferred)
+
     def totals(self, *, announced: int, complete: bool) -> Totals:
         """As the port tells it."""
         return Totals(
@@ -193,27 +197,28 @@ def _counted(folded: Folded) -> dict[str, Sums]:
 
 
 # --- telling ---------------------------------------------------------------------------------------------------------
-def people_rows(post_id: str, folded: Folded) -> list[Row]:
-    """The recipients as a trace shows them, by key."""
-    return [_person(post_id, key, entry) for key, entry in sorted(folded.people.items(), key=lambda item: item[0])]
+def people_rows(post_id: str, folded: Folded, *, stopped: bool = False) -> list[Row]:
+    """The recipients as a trace shows them, by key; those of a `stopped` post who have no final state are left out of it."""
+    people = sorted(folded.people.items(), key=lambda item: item[0])
+    return [_person(post_id, key, entry, stopped=stopped and entry.fate.state < FINAL) for key, entry in people]
 
 
-def _person(post_id: str, key: str, entry: Entry) -> Row:
+def _person(post_id: str, key: str, entry: Entry, *, stopped: bool) -> Row:
     fate = entry.fate
     return Row(
         post_id=post_id,
         group=entry.group,
         address=key if entry.address is None else entry.address,
         via=via_path(entry.via, entry.group),
-        state=STATES[fate.state],
-        reason=None,
+        state=None if stopped else STATES[fate.state],
+        reason=Reason.STOPPED if stopped else None,
         attempts=entry.attempts,
         code=fate.code,
         status=fate.status,
         text=fate.text,
         hop=fate.hop,
         at=entry.at,
-        next_at=fate.next_at,
+        next_at=None if stopped else fate.next_at,
     )
 
 

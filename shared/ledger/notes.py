@@ -22,6 +22,15 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
     detail: Mapping[str, str] = {}
 
 
+STOPPED = "stopped"
+"""The kind of the note that stops a post."""
+
+
+def stop_note(post_id: str, *, at: float, why: str) -> Note:
+    """What stops a post, durably and once: no batch of it is claimed any more, and whoever has no copy by then gets none."""
+    return Note(post_id=post_id, kind=STOPPED, group="", at=at, unique="", detail={"why": why} if why else {})
+
+
 class Notes(Protocol):
     """The part of the ledger that keeps notes."""
 

@@ -21,10 +21,10 @@ from shared.ledger.due import NEVER, Due
 from shared.ledger.fold import people_rows
 from shared.ledger.rows import bounded, clean
 from shared.ledger.store_bulk import Bulk
-from shared.ledger.store_sums import Span, folds
+from shared.ledger.store_sums import Span, folds, totals_of
 from shared.ledger.tables import due as table
 from shared.ledger.tables import post_groups
-from shared.messages import State
+from shared.messages import Reason, State
 
 _COLUMNS = {
     "id": "text",
@@ -125,7 +125,7 @@ class StoredDue:
             if not any(telling[state] and len(rows) < limit for state, rows in found.items()):
                 continue
             async for _, folded in folds(self._ask, [Span(name, book.plan, number)]):
-                for row in people_rows(name, folded):
+                for row in people_rows(name, folded, stopped=book.stopped):
                     if row.state in found and row.group == holder and len(found[row.state]) < limit:
                         found[row.state].append(row)
         return [*found[State.FAILED], *found[State.DEFERRED]]
@@ -138,7 +138,10 @@ class StoredDue:
         found: Counter[str] = Counter()
         async for _, folded in folds(self._ask, [Span(name, book.plan, number) for number in sorted(slices)]):
             found.update(reason for _, of, reason, _ in folded.left_out if of == holder)
-        return found
+        if book.stopped:
+            sums = (await totals_of(self._ask, {name: book}))[name].get(holder)
+            found[Reason.STOPPED] += (sums.suppressed if sums else 0) - found.total()
+        return +found
 
     async def posts_between(
         self, group: str, since: float, until: float, *, after: str = "", limit: int = 100

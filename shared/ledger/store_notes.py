@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.database.engine import read, transact
 from shared.ledger import LedgerUnavailable
-from shared.ledger.notes import Note
+from shared.ledger.notes import Note, stop_note
 from shared.ledger.rows import TEXT_LIMIT, bounded, clean
 from shared.ledger.store_bulk import Bulk
 from shared.ledger.tables import notes
@@ -21,6 +21,16 @@ _NOTE = Bulk(
     "INSERT INTO notes ({columns}) SELECT {columns} FROM r WHERE true ON CONFLICT DO NOTHING",
 )
 _detail = msgspec.json.Decoder(dict[str, str])
+
+
+def mark_of_note(note: Note) -> int:
+    """63 bits of what makes the note one."""
+    facts = "\0".join((note.kind, note.group, note.unique)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(facts, digest_size=8).digest()) >> 1
+
+
+STOP = f"(SELECT stops.at FROM notes AS stops WHERE stops.mark = {mark_of_note(stop_note('', at=0, why=''))} AND stops.post_id"  # noqa: S608 - a number
+"""When a post was stopped, NULL where it was not: `STOP + " = posts.id)"`. One look by the key, and no join that a planner could turn round."""
 
 
 class StoredNotes:
@@ -62,9 +72,3 @@ class StoredNotes:
             )
             for row in rows
         ]
-
-
-def mark_of_note(note: Note) -> int:
-    """63 bits of what makes the note one."""
-    facts = "\0".join((note.kind, note.group, note.unique)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(facts, digest_size=8).digest()) >> 1

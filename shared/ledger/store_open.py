@@ -30,6 +30,7 @@ from shared.ledger.rows import (
     waves,
 )
 from shared.ledger.store_bulk import Bulk
+from shared.ledger.store_notes import STOP
 from shared.ledger.store_write import Work
 from shared.ledger.tables import posts
 from shared.messages import BodyRef
@@ -81,9 +82,11 @@ _TARGETS = Bulk(
 )
 _RECORDED = Bulk(
     _KEY,
-    "SELECT r.post_id, r.group_key, verdict, thread_author, cells, slices, graph, body_key, body_size, body_sha256 FROM r "
+    "SELECT r.post_id, r.group_key, verdict, thread_author, {stop} = r.post_id), {stop} = posts.parent), "
+    "cells, slices, graph, body_key, body_size, body_sha256 FROM r "
     "JOIN posts ON posts.id = r.post_id "
     "LEFT JOIN post_groups AS g ON g.post_id = r.post_id AND g.group_key = r.group_key",
+    stop=STOP,
 )
 _STARTERS = Bulk(
     {"message_key": "text", "group_key": "text"},
@@ -189,7 +192,7 @@ def _opened(
         if author and author != NOBODY:
             authors[target.group] = str(author)
     plan: Any = recorded[bounded(post.id), bounded(targets[0].group) if targets else ""][2:]
-    cells, slices, graph, *body = plan
+    stop, stop_of_parent, cells, slices, graph, *body = plan
     return Opened(
         cells=cells,
         slices=slices,
@@ -197,6 +200,7 @@ def _opened(
         thread_authors=authors,
         graph=graph_octets(graph),
         body=body_ref(dict(zip(("body_key", "body_size", "body_sha256"), body, strict=True))),
+        stopped=stop is not None or stop_of_parent is not None,
     )
 
 

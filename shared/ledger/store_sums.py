@@ -20,6 +20,7 @@ from shared.ledger import Totals
 from shared.ledger.fold import Folded, Sheet, Sums, counted, fold
 from shared.ledger.sheets import summed
 from shared.ledger.store_bulk import Bulk
+from shared.ledger.store_notes import STOP
 
 Run = Callable[[Sequence[Step]], Awaitable[list[Rows]]]
 """Does statements in one transaction for reading."""
@@ -29,7 +30,7 @@ TOGETHER = 10_000
 LAST = 2**31 - 1
 
 _ID = {"post_id": "text"}
-_PLAN = Bulk(_ID, "SELECT id, cells, slices FROM r JOIN posts ON posts.id = r.post_id")
+_PLAN = Bulk(_ID, "SELECT id, cells, slices, {stop} = posts.id) FROM r JOIN posts ON posts.id = r.post_id", stop=STOP)
 _HEADS = Bulk(
     _ID,
     "SELECT r.post_id, group_key, number, parts, announced, queued, suppressed, digest FROM r {near}",
@@ -111,12 +112,13 @@ class Span(NamedTuple):
 
 
 class Book(NamedTuple):
-    """What is known of a post without looking inside its sheets."""
+    """What is known of a post without looking inside its sheets. `stopped`: whoever of it is neither delivered nor failed is left out."""
 
     plan: Plan
     heads: list[Head]
     finals: list[Final]
     targets: list[str]
+    stopped: bool = False
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -135,8 +137,9 @@ def plan_steps(ids: Sequence[str]) -> list[Step]:
 
 def books_of(ids: Sequence[str], told: Sequence[Rows]) -> dict[str, Book]:
     """What is known of each post."""
-    plans = {post_id: Plan(cells, slices) for post_id, cells, slices in told[0]}
-    books = {post_id: Book(plans.get(post_id, Plan()), [], [], []) for post_id in ids}
+    plans = {post_id: Plan(cells, slices) for post_id, cells, slices, _ in told[0]}
+    stopped = {post_id for post_id, *_, stop in told[0] if stop is not None}
+    books = {post_id: Book(plans.get(post_id, Plan()), [], [], [], post_id in stopped) for post_id in ids}
     for post_id, group in told[1]:
         books[post_id].targets.append(group)
     for post_id, *head in told[2]:
@@ -202,6 +205,9 @@ async def totals_of(run: Run, books: Mapping[str, Book]) -> dict[str, dict[str, 
                 _add(sums[post_id], known)
     async for span, sheets in sheets_of(run, spans, weights=weights):
         _add(sums[span.post_id], counted(sheets))
+    for post_id, book in books.items():
+        if book.stopped:
+            sums[post_id] = {group: one.stopped() for group, one in sums[post_id].items()}
     return {post_id: _told(books[post_id], sums[post_id]) for post_id in books}
 
 

@@ -134,7 +134,7 @@ class StoredTraces:
                 Span(post_id, book.plan, number) for number in numbers if number in may and (part, number) >= after[:2]
             ]
             async for span, folded in folds(self._ask, spans):
-                rows = _people(post_id, folded, name) if part == _RECIPIENTS else _left_out(post_id, folded, name)
+                rows = _people(post_id, folded, name, book) if part == _RECIPIENTS else _left_out(post_id, folded, name)
                 told = [((part, span.number, order), row) for order, row in rows if not states or _is(row, states)]
                 yield [each for each in told if each[0] > after]
 
@@ -145,7 +145,7 @@ def _may_hold(book: Book, part: int, states: Collection[str]) -> set[int]:
         if states and not (LEFT_OUT in states or set(states) & {reason.value for reason in Reason}):
             return set()
         return {book.plan.slice_of(head.number) for head in book.heads if head.suppressed}
-    if not states:
+    if not states or book.stopped:  # who was stopped is found by a look
         return set(range(book.plan.slices))
     may: set[int] = set()
     for number, heads, finals in slices_of(book):
@@ -162,10 +162,11 @@ def _may_hold(book: Book, part: int, states: Collection[str]) -> set[int]:
     return may
 
 
-def _people(post_id: str, folded: Folded, name: str) -> list[tuple[list[str], Row]]:
+def _people(post_id: str, folded: Folded, name: str, book: Book) -> list[tuple[list[str], Row]]:
     if name:
         folded.people = {who: entry for who, entry in folded.people.items() if who == name}
-    return list(zip(([who] for who in sorted(folded.people)), people_rows(post_id, folded), strict=True))
+    rows = people_rows(post_id, folded, stopped=book.stopped)
+    return list(zip(([who] for who in sorted(folded.people)), rows, strict=True))
 
 
 def _left_out(post_id: str, folded: Folded, name: str) -> list[tuple[list[str], Row]]:

@@ -16,6 +16,7 @@ from shared.ledger.fold import Sheet, fold
 from shared.ledger.rows import SqlRow, bounded, waves
 from shared.ledger.sheets import ATTEMPT_COLUMNS, SHARE_COLUMNS, attempt_rows, share_rows
 from shared.ledger.store_bulk import Bulk
+from shared.ledger.store_notes import STOP
 from shared.messages import Expanded, Fate
 
 _CLAIM_KEY = {"post_id": "text", "cell": "int4", "hop": "text", "owner": "text"}
@@ -26,7 +27,8 @@ _CLAIM = Bulk(
     "ON CONFLICT (post_id, cell, hop) DO UPDATE SET "
     "owner = CASE WHEN {ours} THEN excluded.owner ELSE claims.owner END, "
     "until = CASE WHEN {ours} THEN excluded.until ELSE claims.until END "
-    "RETURNING post_id, cell, hop, owner, until - {clock}",
+    "RETURNING post_id, cell, hop, owner, until - {clock}, {stop} = claims.post_id)",
+    stop=STOP,
     ours="claims.owner = excluded.owner OR claims.until <= {clock}",
 )
 _RELEASE = Bulk(
@@ -103,12 +105,13 @@ def take_all(asked: Sequence[tuple[Claim, str, float]]) -> Work:
         standings = _standings(told[-1])
         taken = [Taken(wait=0.0, standings={})] * len(asked)
         for wave, rows in zip(rounds, told[:-1], strict=True):
-            held = {(post, cell, hop): (owner, left) for post, cell, hop, owner, left in rows}
+            held = {(post, cell, hop): answer for post, cell, hop, *answer in rows}
             for number in wave:
                 claim, asker, _ = asked[number]
-                owner, left = held[_claim_key(claim)]
+                owner, left, stop = held[_claim_key(claim)]
                 if owner == bounded(asker):
-                    taken[number] = Taken(wait=0.0, standings=standings.get(_claim_key(claim)[:2], {}))
+                    here = standings.get(_claim_key(claim)[:2], {})
+                    taken[number] = Taken(wait=0.0, standings=here, stopped=stop is not None)
                 else:
                     taken[number] = Taken(wait=max(float(left), 0.001), standings={})
         return taken

@@ -110,6 +110,7 @@ EN = Texts(
         Reason.CYCLE: "groups that the message had been through",
         Reason.LOOP: "a copy that came back",
         Reason.REPETITION: "the same message again",
+        Reason.STOPPED: "the fan-out was stopped",
     },
     verdicts={
         "gone": "The group was deleted before the message could be passed on.",
