@@ -8,7 +8,6 @@ can ever be sent in answer to a bounce. Where nobody answers for an address the 
 from __future__ import annotations
 
 import time
-from collections import deque
 
 import msgspec
 
@@ -19,6 +18,7 @@ from services.expander.publishing import publish_each
 from services.expander.records import post_record, target_name, target_record
 from shared import journal
 from shared.address import key, split_role
+from shared.answering import people_behind
 from shared.bodies import Bodies
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
@@ -42,9 +42,6 @@ from shared.rendering import render_forward
 from shared.replies import PermanentError, Reply
 from shared.settings import Settings
 from shared.topology import Queue
-
-MAX_PEOPLE = 1000
-"""People that an owner address reaches at most: an owner that is a group is a small one."""
 
 
 class Forwarder:
@@ -130,11 +127,11 @@ class Forwarder:
         domain = target.group.rpartition("@")[2]
         if address := await self._group_answered_for(target):
             group = await self._directory.group(address)
-            if group is not None and (people := await self._people(group.settings.owners)):
+            if group is not None and (people := await people_behind(self._directory, group.settings.owners)):
                 return people
         ours = await self._directory.domain(domain)
         for postmaster in (ours.postmaster if ours else "", self._settings.postmaster):
-            if postmaster and (people := await self._people((postmaster,))):
+            if postmaster and (people := await people_behind(self._directory, (postmaster,))):
                 return people
         nobody = Reply(550, "1.1", f"nobody answers for {target_name(target)}")
         raise PermanentError(
@@ -150,37 +147,6 @@ class Forwarder:
         known = await self._ledger.target_of_token(token) if token else None
         probe = await self._ledger.probe_of_token(token) if token and known is None else None
         return known[1] if known else probe.group if probe else ""
-
-    async def _people(self, addresses: tuple[str, ...]) -> list[str]:
-        """The people behind the addresses, one each; an address that is a group stands for its members.
-
-        A role address of ours (an owner that is `office-owner@`) is nobody: what is sent there comes back here.
-        """
-        people: dict[str, str] = {}
-        seen: set[str] = set()
-        waiting = deque(addresses)
-        while waiting and len(people) < MAX_PEOPLE:
-            address = waiting.popleft()
-            role, holder, _ = split_role(key(address))
-            if role == "group" and holder not in seen and await self._directory.group(holder) is not None:
-                seen.add(holder)
-                waiting.extend(await self._members(holder, MAX_PEOPLE - len(people)))
-            elif holder not in seen and not await self._is_role(role, holder):
-                people.setdefault(key(address), address)
-        return list(people.values())
-
-    async def _members(self, group: str, most: int) -> list[str]:
-        found: list[str] = []
-        async for page in self._directory.members(group):
-            found.extend(member.address for member in page if not member.paused)
-            if len(found) >= most:
-                break
-        return found[:most]
-
-    async def _is_role(self, role: str, holder: str) -> bool:
-        if role == "postmaster":
-            return await self._directory.domain(holder) is not None
-        return role != "group" and await self._directory.group(holder) is not None
 
 
 def own_post(post: Post, target: Target) -> Post:

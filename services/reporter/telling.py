@@ -17,6 +17,7 @@ from services.reporter.quota import Quota
 from services.reporter.returned import original_of
 from shared import journal
 from shared.address import domain_key, key, split_role
+from shared.answering import people_behind
 from shared.bodies import Bodies
 from shared.bus import Bus
 from shared.directory import Directory
@@ -122,19 +123,24 @@ class Teller:
         await self._told(post_id, group, report_id, kind, tuple(people), at)
 
     async def guardians(self, group: str, owners: Iterable[str], *, post_id: str = "") -> Guardians:
-        """Who looks after the group: its owners, else its domain's postmaster, else ours.
+        """Who looks after the group: its owners, else its domain's postmaster, else ours; of one that is a group of ours, the members.
 
         Whoever's own copy of the post has failed is not written to: that mail would fail the same way, and nobody would hear of it.
         """
         local, _, domain_name = group.rpartition("@")
         domain = await self._directory.domain(domain_name)
-        owners = tuple(owner for owner in owners if decide.usable(owner))
-        others = tuple(each for each in (domain.postmaster if domain else "", self._postmaster) if decide.usable(each))
-        dead = await self._dead(post_id, (*owners, *others))
-        if people := tuple(owner for owner in owners if key(owner) not in dead):
+        wanted = await self._people(owners)
+        others = [await self._people((each,)) for each in (domain.postmaster if domain else "", self._postmaster)]
+        dead = await self._dead(post_id, [each for some in (wanted, *others) for each in some])
+        if people := tuple(owner for owner in wanted if key(owner) not in dead):
             return Guardians(f"{local}-owner@{domain_name}", people, await self.language(group))
-        answering = next(((each,) for each in others if key(each) not in dead), ())
-        return Guardians(f"postmaster@{domain_name}", answering, self._language)
+        alive = (tuple(each for each in some if key(each) not in dead) for some in others)
+        return Guardians(f"postmaster@{domain_name}", next((some for some in alive if some), ()), self._language)
+
+    async def _people(self, addresses: Iterable[str]) -> list[str]:
+        """The people behind addresses, of which one may be a group."""
+        people = await people_behind(self._directory, [each for each in addresses if decide.usable(each)])
+        return [each for each in people if decide.usable(each)]
 
     async def _dead(self, post_id: str, addresses: Sequence[str]) -> set[str]:
         if not post_id or not addresses:

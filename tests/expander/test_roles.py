@@ -52,7 +52,8 @@ async def test_who_answers_for_an_address(
     world: World, kind: TargetKind, owners: tuple[str, ...], domains: str, general: str, got: list[str]
 ) -> None:
     made = with_postmaster(world, general)
-    made.directory.add(BOARD, "vera@x.test", person("paused@x.test", paused=True), BOARD)
+    dead = person("dead@x.test", bounce="suspended")
+    made.directory.add(BOARD, "vera@x.test", person("paused@x.test", paused=True), dead, BOARD)
     made.directory.add(OFFICE, "boris@x.test", owners=owners)
     made.directory.domains["a.test"] = Domain(name="a.test", postmaster=domains)
     message = post(target(kind), mail_from="")

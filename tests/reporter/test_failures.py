@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from services.reporter import waiting
+from shared.groups import Group, Member
+from shared.groups import Settings as GroupSettings
 from shared.ledger import LedgerUnavailable
 from shared.messages import (
     Content,
@@ -71,6 +73,28 @@ async def test_p9_failures_of_a_list_go_to_its_owners_and_name_nobody_to_the_aut
     assert "vera@other.test" not in notice, "deferred is not failed"
     assert "To: <office-owner@example.test>" in notice
     assert not any(owner in notice for owner in OWNERS), "owners do not learn each other's addresses"
+
+
+@pytest.mark.parametrize("which", ["owner", "the domain's postmaster", "HORO_POSTMASTER"])
+async def test_p5_a_group_that_looks_after_another_hears_through_its_members(which: str) -> None:
+    board = "board@example.test"  # mail of ours to it would come back to us, from the null sender, and be refused
+    world = World(
+        domain_postmaster=board if which == "the domain's postmaster" else "",
+        postmaster=board if which == "HORO_POSTMASTER" else "",
+    )
+    world.directory.groups[board] = Group(id=2, address=board, settings=GroupSettings())
+    world.directory.people[board] = [
+        Member(address="Iva@x.test", key="iva@x.test"),
+        Member(address="paused@x.test", key="paused@x.test", paused=True),
+        Member(address="dead@x.test", key="dead@x.test", bounce="suspended"),
+        Member(address=board, key=board, group=board),
+    ]
+    post = record()
+    world.ledger.open(post, target(owners=(board,) if which == "owner" else ()))
+    await world.handle(attempted(post, fate(MEMBERS[0])))
+    await world.settle()
+    (notice,) = world.bus.reports
+    assert [each.address for each in notice.recipients] == ["Iva@x.test"]
 
 
 async def test_one_notice_for_all_failures_of_a_post_however_many_batches_failed() -> None:
