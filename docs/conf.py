@@ -16,6 +16,8 @@ exclude_patterns = ["_build", "events/examples"]
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
 myst_heading_anchors = 4
 nitpicky = True
+smartquotes = False  # an option begins with two hyphens, not with a dash
+highlight_language = "none"  # a block says what it is, or is shown as it stands
 # A folder: a link where the repository is read in a browser, plain text here.
 nitpick_ignore = [("myst", "events/schemas")]
 

@@ -259,10 +259,9 @@ def _show(
     _list("Does not come along", found.refused, "yellow")
     _list("Could not be changed", failed, "red")
     counts = {action: sum(step.action == action for step in steps) for action in ("create", "change", "keep")}
-    told = f"{counts['create']} groups to make, {counts['change']} to change, {counts['keep']} as they should be"
-    if applied:
-        told = f"{counts['create']} groups made, {counts['change']} changed, {counts['keep']} as they should be"
-    say(f"{told}; {len(found.refused)} entries do not come along", "bold")
+    done = ("made", "changed") if applied else ("to make", "to change")
+    told = f"groups: {counts['create']} {done[0]}, {counts['change']} {done[1]}, {counts['keep']} as they should be"
+    say(f"{told}; entries that do not come along: {len(found.refused)}", "bold")
     if not applied and (counts["create"] or counts["change"] or any(one.action != "keep" for one in domains)):
         say("Nothing was changed: --apply does it", "dim")
 
