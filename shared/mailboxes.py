@@ -31,10 +31,11 @@ MAX_TOKENS = 20_000
 
 
 class Mailbox(NamedTuple):
-    """An address of a header field as a key. `clean` where the field leaves no doubt that this is the one meant."""
+    """An address of a header field as a key, and as it is spelled. `clean` where the field leaves no doubt that this is the one meant."""
 
     key: str
     clean: bool
+    address: str
 
 
 class _Token(NamedTuple):
@@ -169,7 +170,7 @@ def _addr_spec(tokens: list[_Token], *, clean: bool) -> Mailbox | None:
 
 def _box(text: str, *, clean: bool = True) -> Mailbox | None:
     try:
-        address = parse(text)
+        address = str(parse(text))
     except AddressError:
         return None
-    return Mailbox(key(str(address)), clean)
+    return Mailbox(key(address), clean, address)

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from shared import headers, rfc2047
 from shared.address import key, person_key
 from shared.groups import Group
-from shared.mailboxes import addresses, mailboxes
+from shared.mailboxes import Mailbox, addresses, mailboxes
 from shared.replies import AMBIGUOUS_AUTHOR, AUTHOR_UNSURE, NOT_ALLOWED, Reply
 
 MAX_AUTHORS = 100
@@ -54,11 +54,22 @@ def authors(head: bytes) -> tuple[str, ...]:
 
 def author(head: bytes) -> str | None:
     """The key of the author, where one From: field with one address leaves no doubt; else None (two fields, NUL, group syntax, ...)."""
+    box = _author(head)
+    return box.key if box is not None else None
+
+
+def author_address(head: bytes) -> str | None:
+    """The same as it is spelled: what mail is sent to, for the case of a local part is its server's business (RFC 5321 2.4)."""
+    box = _author(head)
+    return box.address if box is not None else None
+
+
+def _author(head: bytes) -> Mailbox | None:
     found = [field for field in headers.fields(head) if field.name == "from"]
     if len(found) != 1 or not found[0].plain or len(found[0].raw) > MAX_FROM or _CONTROL.search(found[0].value):
         return None
     boxes, well_formed = mailboxes(found[0].value, limit=2)
-    return boxes[0].key if well_formed and len(boxes) == 1 else None
+    return boxes[0] if well_formed and len(boxes) == 1 else None
 
 
 def _from_values(head: bytes) -> list[bytes]:

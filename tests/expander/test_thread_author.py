@@ -44,6 +44,14 @@ async def test_the_trace_says_that_it_is_for_the_thread(world: World) -> None:
     assert ways(answer, "boris@x.test") == [(OFFICE,)]
 
 
+async def test_the_copy_goes_to_the_address_as_its_owner_spells_it(world: World) -> None:
+    world.directory.add(OFFICE, "boris@x.test")
+    await begun(world, OFFICE, author="Guest.Person@X.test")
+    answer = await answered(world, OFFICE)
+    assert answer.one("guest.person@x.test").recipient.address == "Guest.Person@x.test"
+    assert (await answered(world, OFFICE, author="guest.person@x.test")).people == ["boris@x.test"]
+
+
 async def test_the_same_subject_alone_is_no_thread(world: World) -> None:
     world.directory.add(OFFICE, "boris@x.test")
     await begun(world, OFFICE)
