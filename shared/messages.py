@@ -292,7 +292,10 @@ class Expanded(Message, frozen=True, tag="expanded.v1"):
 
 
 class Fate(Message, frozen=True):
-    """What became of one recipient at one attempt. `hop` names the host that answered; `next_at` is set where it is tried again."""
+    """What became of one recipient at one attempt. `hop` names the host that answered; `next_at` is set where it is tried again.
+
+    `common`: the refusal was of the whole transaction (its sender, its message, several recipients at once), so it says nothing of this address.
+    """
 
     address: str
     state: State
@@ -303,6 +306,7 @@ class Fate(Message, frozen=True):
     attempt: int
     at: float
     next_at: float | None = None
+    common: bool = False
 
 
 class Attempted(Message, frozen=True, tag="attempted.v1"):

@@ -14,11 +14,15 @@ MAX_TEXT = 500
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of one recipient in one transaction. `host` answered (or did not); `unknown`: lost between final dot and reply."""
+    """What became of one recipient in one transaction. `host` answered (or did not); `unknown`: lost between final dot and reply.
+
+    `common`: a refusal of the transaction, said of its sender, its message or several recipients at once, so of no address in particular.
+    """
 
     reply: Reply
     host: str
     unknown: bool = False
+    common: bool = False
 
 
 class Broken(Exception):

@@ -100,13 +100,14 @@ class Mail:
 
     def refused(self, reply: Reply) -> None:
         """A negative reply that holds for all who have no answer yet: to MAIL, to DATA, or instead of the rest."""
-        self._answer(range(len(self.recipients)), Answer(reply, self.host))
+        self._answer(range(len(self.recipients)), Answer(reply, self.host, common=True))
         self.left.clear()
         self.stage = Stage.DONE
 
     def settled(self, reply: Reply) -> None:
         """The one reply to DATA or to the final dot, good or bad: it holds for all accepted recipients."""
-        self._answer(self.accepted, Answer(reply, self.host))
+        common = reply.kind is not Kind.POSITIVE and len(self.accepted) > 1
+        self._answer(self.accepted, Answer(reply, self.host, common=common))
         self.stage = Stage.DONE
 
     def answered(self, index: int, reply: Reply) -> None:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import msgspec
 
 from services.sender.answers import GIVEN_UP, Answer, clean
-from shared.retry import after_unknown, next_attempt
 from shared.messages import Fate, State
 from shared.replies import Kind, Reply
+from shared.retry import after_unknown, next_attempt
 from shared.topology import delay_step
 
 EXPIRED_CODE = 554
@@ -65,7 +65,8 @@ def decide(
         case Kind.POSITIVE:
             return _fate(address, State.DELIVERED, reply, answer.host, attempt, now)
         case Kind.PERMANENT:
-            return _fate(address, State.FAILED, reply, answer.host, attempt, now)
+            failed = _fate(address, State.FAILED, reply, answer.host, attempt, now)
+            return msgspec.structs.replace(failed, common=True) if answer.common else failed
         case _:
             delay = _delay(answer, attempt, age, policy)
     if answer.unknown and unknowns + 1 >= MOST_UNKNOWNS:
@@ -79,10 +80,10 @@ def decide(
 
 def by_answer(addresses: Sequence[str], answers: Sequence[Answer | None]) -> list[tuple[Answer, list[str]]]:
     """Recipients by what they were answered: in a transaction most share one reply. Those without an answer (trouble of ours) are left out."""
-    found: dict[tuple[int, str, bool], tuple[Answer, list[str]]] = {}
+    found: dict[tuple[int, str, bool, bool], tuple[Answer, list[str]]] = {}
     for address, answer in zip(addresses, answers, strict=True):
         if answer is not None:
-            group = found.get(name := (id(answer.reply), answer.host, answer.unknown))
+            group = found.get(name := (id(answer.reply), answer.host, answer.unknown, answer.common))
             if group is None:
                 group = found[name] = (answer, [])
             group[1].append(address)

@@ -15,6 +15,11 @@ GOOGLE = (
 DEAD = [
     # code, status, text
     (550, "5.1.1", "<boris@x.test>: Recipient address rejected: User unknown in virtual mailbox table"),  # Postfix
+    (
+        550,
+        "5.1.1",
+        "<boris@x.test>: Recipient address rejected: User unknown in relay recipient table",
+    ),  # Postfix before another
     (550, "5.1.1", GOOGLE),  # Gmail
     (
         550,
@@ -59,6 +64,11 @@ ALIVE = [
     (550, "5.1.1", "Rejected: SPF check failed for the sender domain"),
     (550, "5.1.1", "550 5.7.1 blocked using zen.spamhaus.test"),
     (554, "5.1.1", "Your IP is on a blacklist"),
+    (550, "5.1.1", "rejected: your host is listed in zen.spamhaus.test"),
+    (550, "5.1.1", "Your mail was identified as junk"),
+    (550, "5.1.1", "banned sending IP [192.0.2.1]"),
+    (550, "5.1.0", "Client host rejected: cannot find your reverse hostname: unknown user"),
+    (550, "5.1.1", "relay recipient table: relaying to unknown user"),
     (550, "5.1.0", "<office-bounces@example.test>: Sender address rejected: User unknown"),
     (550, "5.1.0", "Address rejected"),  # of whom, it does not say
     (553, "5.1.7", "The sender address cannot be sent over SMTP"),

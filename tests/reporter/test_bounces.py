@@ -94,7 +94,11 @@ class Scene:
 
     def fate(self, state: State = State.FAILED, address: str = BORIS, **changes: Any) -> Fate:
         failed = state is State.FAILED
-        values: dict[str, Any] = {"code": 550 if failed else 250, "status": "5.1.1" if failed else "2.0.0", "hop": "mx.x.test"}
+        values: dict[str, Any] = {
+            "code": 550 if failed else 250,
+            "status": "5.1.1" if failed else "2.0.0",
+            "hop": "mx.x.test",
+        }
         values |= {"text": "no such user" if failed else "ok", "attempt": 0, "at": self.now, "state": state}
         return Fate(address=address, **{**values, **changes})
 
@@ -202,6 +206,7 @@ INNOCENT: dict[str, dict[str, Any]] = {
     "dmarc": {"status": "5.0.0", "text": "user unknown (DMARC)"},
     "sender": {"status": "5.1.8", "text": "bad sender"},
     "expired": {"code": 554, "status": "5.4.7", "text": "Delivery time expired"},
+    "said of the transaction, not of the address": {"status": "5.1.0", "text": "no such user", "common": True},
     "deferred": {"state": State.DEFERRED, "code": 450, "status": "4.1.1", "text": "user unknown"},
 }
 
@@ -271,16 +276,24 @@ async def test_a_copy_that_arrived_clears_what_was_before_it(scene: Scene) -> No
     assert await scene.bounce_state() == "suspended"  # three since
 
 
-async def test_a_copy_of_less_than_a_day_clears_nothing(scene: Scene) -> None:
-    """A relay takes everything, and says tomorrow what became of it."""
+async def failing_with_a_copy_of_twelve_hours(scene: Scene, how: str) -> str:
     for _ in range(2):
-        await scene.refused()
+        await HOW[how](scene)
         scene.now += DAY
     scene.now += DAY / 2
     await scene.post()
     scene.now += DAY / 2 + 60
-    await scene.refused()
-    assert await scene.bounce_state() == "suspended"
+    await HOW[how](scene)
+    return await scene.bounce_state()
+
+
+async def test_behind_a_relay_a_copy_of_less_than_a_day_clears_nothing(scene: Scene) -> None:
+    """It takes everything, and says tomorrow what became of it."""
+    assert await failing_with_a_copy_of_twelve_hours(scene, "own address") == "suspended"
+
+
+async def test_where_the_server_itself_refuses_a_copy_that_it_took_clears_at_once(scene: Scene) -> None:
+    assert await failing_with_a_copy_of_twelve_hours(scene, "session") == "ok"
 
 
 async def test_a_copy_that_came_back_is_no_success(scene: Scene) -> None:
@@ -353,6 +366,13 @@ async def test_a_probe_that_fails_for_another_reason_suspends_nobody(scene: Scen
     assert await scene.bounce_state() == "ok"
 
 
+async def test_a_probe_whose_sender_is_refused_suspends_nobody(scene: Scene) -> None:
+    probe = await probed(scene)
+    fates = (scene.fate(common=True),)
+    await scene.handle(Attempted(post_id=probe.post_id, group=OFFICE, kind=DeliveryKind.REPORT, fates=fates))
+    assert await scene.bounce_state() == "ok"
+
+
 async def test_another_report_that_fails_is_no_probe(scene: Scene) -> None:
     await probed(scene)
     fates = (scene.fate(),)
@@ -406,7 +426,6 @@ async def test_p3_a_reporter_that_dies_half_way_is_made_good(
         async def dies(*_args: Any, **_more: Any) -> None:
             raise ConnectionError("the broker is gone")
 
-        await scene.post()
         post_id = await scene.post(State.FAILED)
         message = Attempted(post_id=post_id, group=OFFICE, kind=DeliveryKind.POST, fates=(scene.fate(),))
         if broken == "emit_all":  # dies at the second event: the first is that of the failure itself

@@ -64,6 +64,14 @@ def test_f28_replies_that_are_lost_again_and_again_end_it() -> None:
     assert known.state is State.DEFERRED
 
 
+def test_a_refusal_of_the_transaction_stays_known_as_one() -> None:
+    policy = Policy((60.0,), 1000.0)
+    for common in (True, False):
+        answer = Answer(Reply(550, "1.1", "no"), "h", common=common)
+        assert decide("b@x.test", answer, attempt=0, now=1.0, age=1.0, policy=policy).common is common
+        assert by_answer(["b@x.test"], [answer]) == [(answer, ["b@x.test"])]
+
+
 def test_expiry_says_what_the_last_answer_was() -> None:
     assert "450 4.7.1 grey" in fate(Reply(450, "7.1", "grey"), attempt=1, age=1e6).text
 

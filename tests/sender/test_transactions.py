@@ -203,6 +203,18 @@ async def test_an_unasked_for_reply_ends_the_connection_before_the_next_transact
     assert sink.counts == {"ana@x.test": 3}
 
 
+@pytest.mark.parametrize("faults", [[], STEPWISE])
+async def test_a_refusal_of_the_transaction_is_told_from_that_of_an_address(faults: list[str]) -> None:
+    """Bounces are scored by it: a server that refuses our sender, or the message to several, says nothing of an address."""
+    async with Sink(*faults) as sink:
+        sender = await deliver(sink, "ana@x.test", sender="550-mail_s@x.test")
+        mixed = await deliver(sink, "550_b@x.test", "ana@x.test", "552-dot_c@x.test", "eva@x.test")
+        alone = await deliver(sink, "552-dot_c@x.test")
+    told = [[answer is not None and answer.common for answer in sent.answers] for sent in (sender, mixed, alone)]
+    assert codes(mixed)[1][0] == codes(alone)[0][0] == 552
+    assert told == [[True], [False, True, True, True], [False]]
+
+
 # --- everybody refused ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("faults", [[], STEPWISE, ["accept-data"]])
 async def test_f27_nobody_accepted_means_nothing_is_sent(faults: list[str]) -> None:

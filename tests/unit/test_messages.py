@@ -131,6 +131,31 @@ def test_the_bytes_of_a_post_are_what_they_were() -> None:
     assert "parent" not in document
 
 
+def test_the_bytes_of_a_failed_attempt_are_what_they_were() -> None:
+    failed = {
+        "address": "b@x.test",
+        "state": "failed",
+        "code": 550,
+        "status": "5.1.1",
+        "text": "no",
+        "hop": "h",
+        "attempt": 0,
+        "at": 2.0,
+    }
+    for more in ({}, {"common": True}):
+        document = {
+            "type": "attempted.v1",
+            "post_id": ID,
+            "group": "g@x.test",
+            "kind": "post",
+            "fates": [{**failed, **more}],
+        }
+        message = decode(msgspec.msgpack.encode(document))
+        assert isinstance(message, Attempted)
+        assert message.fates[0].common is bool(more)
+        assert msgspec.msgpack.decode(encode(message)) == document
+
+
 def test_the_bytes_of_a_bounce_are_what_they_were() -> None:
     bounced = Bounced(
         id=ID,

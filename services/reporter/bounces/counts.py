@@ -28,8 +28,11 @@ _BY_TEXT = frozenset(("5.0.0", "5.1.0", ""))
 _CLOSED = "5.2.1"
 
 _POLICY = re.compile(
-    r"\b(?:dmarc|dkim|spf|arc|rbl|dnsbl|spam\w*|virus\w*|malware|phish\w*|blocked|block ?list\w*|black ?list\w*|denied|deny|"
-    r"polic(?:y|ies)|reputation|unauthenticated|authenticat\w*|authoriz\w*|permission|not permitted|not allowed|relay\w*|senders?|"
+    r"\b(?:dmarc|dkim|spf|arc|rbl|dnsbl|spam\w*|junk|unsolicited|listed|bann?ed|reverse|ptr|helo|client host|hosts?name|"
+    r"your (?:host|ip|server|network)|"
+    r"virus\w*|malware|phish\w*|blocked|block ?list\w*|black ?list\w*|denied|deny|"
+    r"polic(?:y|ies)|reputation|unauthenticated|authenticat\w*|authoriz\w*|permission|not permitted|not allowed|"
+    r"relay(?! recipient table)\w*|senders?|"
     r"sent too|rate|limit\w*|throttl\w*|greylist\w*|too many|quota|full|over ?quota|content|attachment\w*|size|tls|encrypt\w*|"
     r"try again|temporar\w*|later|забранен\w*|спам|политика\w*|подател\w*|квота\w*|пълна|временн\w*)\b",
     re.IGNORECASE,

@@ -69,7 +69,7 @@ class Scorer:
             return
         failures = []
         for fate in failed:
-            if counts(fate.code, fate.status, fate.text):
+            if _of_the_address(fate):
                 holding = await self._holding(message.post_id, message.group, fate.address)
                 if holding is not None:
                     reply = f"{fate.code} {fate.text}" if fate.code else fate.text
@@ -96,7 +96,7 @@ class Scorer:
     async def report_failed(self, message: Attempted, failed: Sequence[Fate]) -> None:
         """Mail of ours that a server refused: a probe, perhaps."""
         for fate in failed:
-            if counts(fate.code, fate.status, fate.text):
+            if _of_the_address(fate):
                 token = bounce_token(self._secret, message.post_id, message.group)
                 await self._probe_came_back(token, fate.status, f"{fate.code} {fate.text}", fate.at)
 
@@ -152,7 +152,7 @@ class Scorer:
             await self._ask(holding, evidence)
 
     async def _unrefuted(self, holding: Holding, failures: Sequence[Failure]) -> Sequence[Failure]:
-        """Less what an arrived probe, or a copy that arrived after it and did not come back for a day, shows to be over."""
+        """Less what an arrived probe, or a copy that arrived after it and did not come back, shows to be over."""
         group, name, now = holding.group, holding.member.key, self._clock()
         probe = await self._ledger.probe_of_member(group, name)
         if probe is not None and probe.at <= now - PROBE_LASTS:
@@ -161,7 +161,9 @@ class Scorer:
         if not judge.enough(failures, self._days):
             return failures
         first = min(failure.at for failure in failures)
-        success = await self._ledger.last_success(name, since=first, until=now - DAY)
+        # who refuses addresses in the session means it when it takes one; others take all, and say within a day what became of it
+        at_once = all(failure.source is Source.SESSION for failure in failures)
+        success = await self._ledger.last_success(name, since=first, until=now if at_once else now - DAY)
         if success is not None:
             await self._ledger.forgive(group, name, until=success)
         return judge.since(failures, success)
@@ -279,6 +281,12 @@ class Scorer:
             kind="owners",
             at=letter.at,
         )
+
+
+def _of_the_address(fate: Fate) -> bool:
+    """Whether a refusal counts. What a server said of the whole transaction it said of no address: were it to refuse our sender with the words of an
+    unknown user on three days, everybody would be suspended."""
+    return not fate.common and counts(fate.code, fate.status, fate.text)
 
 
 def _failure(holding: Holding, post_id: str, source: Source, at: float, status: str, reply: str) -> Failure:
