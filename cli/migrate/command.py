@@ -17,9 +17,10 @@ from cli import access, values
 from cli.migrate import aliases as alias_files
 from cli.migrate import change, mailman, mailman_rest
 from cli.migrate.found import Found, Refused, Wanted, matches, only
-from cli.output import CommandError, Exit, Json, console, print_json, say
+from cli.output import CommandError, Exit, Json, clean, console, print_json, say
 from shared.directory import DirectoryError, Registry, rules
 from shared.groups import Settings
+from shared.settings import shown_url
 
 app = App(name="import", help="Groups from alias files or from Mailman 3: shown first, made with --apply.")
 
@@ -149,16 +150,19 @@ def _export(source: str, user: str, password_file: Path | None, patterns: list[s
         return mailman_rest.read(
             rest, lambda address: matches(address, patterns), lambda *_: None if quiet else _progress(*_)
         )
-    except (mailman_rest.MailmanError, KeyError, ValueError) as error:
-        known = isinstance(error, mailman_rest.MailmanError)
-        raise CommandError(
-            str(error) if known else f"{source}: unexpected answer ({error!r})", Exit.UNAVAILABLE
-        ) from error
+    except mailman_rest.MailmanError as error:
+        raise CommandError(str(error), Exit.UNAVAILABLE) from error
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        why = f"{shown_url(source)}: is that Mailman's REST API? Its answer has not the fields of one ({error!r})"
+        raise CommandError(why, Exit.UNAVAILABLE) from error
+    finally:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")  # the line that _progress wrote
 
 
 def _progress(address: str, members: int) -> None:
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[Kread {address}: {members:,} members")
+        sys.stderr.write(f"\r\x1b[Kread {clean(address)}: {members:,} members")
         sys.stderr.flush()
 
 

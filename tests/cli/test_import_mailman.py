@@ -212,7 +212,8 @@ def stranger() -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = b'{"entries": [{"surprise": 1}]}' if "/list" in self.path else b"<html>"
+            found = b'{"entries": [{"surprise": 1}]}' if "/3.1" in self.path else b'{"entries": ["word"]}'
+            body = found if "/list" in self.path else b'{"mailman_version": 3}'
             self.send_response(302 if self.path.startswith("/redirect") else 200)
             self.send_header("Location", "http://127.0.0.1:9/")
             self.send_header("Content-Length", str(len(body)))
@@ -232,7 +233,7 @@ def stranger() -> Iterator[str]:
     release_port(port)
 
 
-@pytest.mark.parametrize("path", ["/3.1", "/redirect"])
+@pytest.mark.parametrize("path", ["/3.1", "/3.2", "/redirect"])
 def test_a_server_that_is_no_mailman_is_told_apart(stranger: str, path: str, horo: Horo) -> None:
     done = horo("import", "mailman", stranger + path)
     assert done.status == 75
