@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnClause,
     ColumnElement,
     Delete,
+    Table,
     column,
     delete,
     exists,
@@ -60,6 +61,8 @@ PORTION = 500
 """Sheets deleted in one transaction."""
 PEOPLE_AT_ONCE = 3000
 """Rows of `people` deleted in one transaction: neighbours, for they are found in the order of their table."""
+ROWS_AT_ONCE = 3000
+"""Rows of any other table deleted in one transaction."""
 POSTS_AT_ONCE = {"sqlite": 500, "postgresql": 5000}
 """Posts deleted in one transaction: on SQLite everybody waits for it."""
 FOLDED_AT_ONCE = 200
@@ -317,25 +320,33 @@ class Sweeper:
         clock: ColumnElement[float] = literal_column(CLOCK[self._engine.dialect.name])
         last = select(refusals.c.at).order_by(refusals.c.at.desc()).limit(1).offset(REFUSALS_KEPT)
         day = time.strftime("%Y-%m-%d", time.gmtime(before))
-        old = (
-            delete(fingerprints).where(fingerprints.c.at < time.time() - FINGERPRINTS_KEPT),
-            delete(claims).where(claims.c.until < clock - CLAIMS_KEPT),
-            delete(refusals).where(or_(refusals.c.at < before, refusals.c.at <= last.scalar_subquery())),
-            delete(refusal_counts).where(refusal_counts.c.day < day),
-            delete(due).where(due.c.at >= NEVER, due.c.since < before),
+        horizon = new_id(before)[:10]
+        old: tuple[tuple[Table, ColumnElement[bool]], ...] = (
+            (fingerprints, fingerprints.c.at < time.time() - FINGERPRINTS_KEPT),
+            (claims, claims.c.until < clock - CLAIMS_KEPT),
+            (refusals, or_(refusals.c.at < before, refusals.c.at <= last.scalar_subquery())),
+            (refusal_counts, refusal_counts.c.day < day),
+            # an id begins with the time of what it is about: all that is done has one `at`, and would be looked through each time
+            (due, (due.c.id < horizon) & (due.c.at >= NEVER) & (due.c.since < before)),
             # of posts that are not in the ledger: those of others go with their post
-            delete(notes).where(
-                notes.c.post_id < new_id(before)[:10],
-                notes.c.at < before,
-                ~exists().where(posts.c.id == notes.c.post_id),
+            (
+                notes,
+                (notes.c.post_id < horizon) & (notes.c.at < before) & ~exists().where(posts.c.id == notes.c.post_id),
             ),
         )
-        for statement in old:
+        for table, gone in old:
+            await self._drop_rows(table, gone)
 
-            async def work(connection: AsyncConnection, statement: Delete = statement) -> None:
-                await connection.execute(statement)
+    async def _drop_rows(self, table: Table, gone: ColumnElement[bool]) -> None:
+        """Drop these rows of a small table, which may be many after a long time without a sweep."""
+        names = list(table.primary_key.columns)
+        statement = delete(table).where(tuple_(*names).in_(select(*names).where(gone).limit(ROWS_AT_ONCE)))
 
-            await transact(self._engine, LedgerUnavailable, work, limit=60.0)
+        async def portion(connection: AsyncConnection) -> int:
+            return (await connection.execute(statement)).rowcount
+
+        while await self._in_turn(portion) == ROWS_AT_ONCE:
+            pass  # ends when a portion finds no more
 
 
 def _anybody_waits(sheets: Sequence[Sheet]) -> bool:

@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from shared.groups import slot
+from shared.identity import derive, new_id
+from shared.ledger import store_sweep
 from shared.ledger.due import NEVER, Due
+from shared.ledger.notes import Note
 from shared.ledger.store import SqlLedger
 from shared.messages import Reason, State, Suppressed
 from tests.contract.ledgers import DAY, GROUP, at, fate, post, share, target
@@ -83,16 +92,42 @@ async def test_a_put_does_not_move_what_waits(ledger: SqlLedger) -> None:
 
 async def test_the_sweep_takes_what_is_done_and_old_alone(ledger: SqlLedger) -> None:
     old = time.time() - 10 * DAY
-    for name, since in (("done", old), ("waits", old), ("young", time.time())):
+    done, waits, young = (derive(new_id(old), name) for name in ("done", "waits", "young"))
+    for name, since in ((done, old), (waits, old), (young, time.time())):
         await ledger.due_put(Due(id=name, kind="k", post_id="p", group="g", at=old, since=since))
         (taken,) = await ledger.due_take(time.time(), limit=1, lease=DAY)
-        if name != "waits":
+        if name != waits:
             assert await ledger.due_done(taken, detail="{}", again=old)
     await ledger.sweep(posts_before=time.time() - DAY)
-    for name in ("done", "waits", "young"):
+    for name in (done, waits, young):
         await ledger.due_put(Due(id=name, kind="k", post_id="p", group="g", at=old, since=old))
     found = {each.id: each.puts for each in await ledger.due_take(time.time() + 2 * DAY, limit=9, lease=1)}
-    assert found == {"done": 0, "waits": 1, "young": 1}
+    assert found == {done: 0, waits: 1, young: 1}
+
+
+async def test_p10_what_runs_out_goes_in_portions_however_much_it_is(
+    ledger: SqlLedger, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, gone = time.time() - 100 * DAY, Counter[str]()
+    monkeypatch.setattr(store_sweep, "ROWS_AT_ONCE", 2)
+    for number in range(5):
+        await ledger.open_post(post(accepted_at=old), [target(fingerprint=b"%d" % number)])
+        await ledger.note(
+            Note(post_id=new_id(old), kind="report", group=GROUP, at=old, unique=str(number))
+        )  # of no post
+        done = Due(id=derive(new_id(old), "due"), kind="k", post_id="p", group=GROUP, at=NEVER, since=old)
+        await ledger.due_put(done)
+    names = {"fingerprints": 5, "notes": 5, "due": 5}
+
+    def deleted(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
+        table = statement.split()[2] if statement.startswith("DELETE FROM") else ""
+        if table in names and " LIMIT " in statement:
+            assert cursor.rowcount <= 2
+            gone[table] += cursor.rowcount
+
+    event.listen(engine.sync_engine, "after_cursor_execute", deleted)
+    await ledger.sweep(posts_before=time.time() - 90 * DAY)
+    assert gone == names
 
 
 # --- what reports are made from ----------------------------------------------------------------------------------------
