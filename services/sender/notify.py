@@ -1,7 +1,7 @@
 """Notifications: a signal is claimed for one channel, what is recorded is left alone, the channel is called, its answer is recorded.
 
 The rules are those of mail: a claim keeps two senders from calling one channel at once, a recorded answer is never asked for again, what is
-temporary is tried again by HORO_RETRY_SCHEDULE, for a day at most. A crash between the call and the record, or an answer that was lost, repeats the
+temporary is tried again by HORO_RETRY_SCHEDULE, for a day at most. Channels that are known to be slow have half of the threads at most. A crash between the call and the record, or an answer that was lost, repeats the
 message: no chat has a way to say that it has one already.
 
 The channel's URL is opened here, for the call alone, and stands in no message, record, error or line of the log.
@@ -19,6 +19,7 @@ from services.sender.answers import Answer
 from services.sender.claims import Claims, Hold
 from services.sender.outcome import Policy, decide
 from services.sender.recording import record_surely
+from services.sender.slow import Slow
 from shared import journal
 from shared.bus import Bus, Incoming, Outgoing
 from shared.channels import THREADS, Called, End
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 GONE = Called(End.NEVER, "the channel was removed")
 
+PUT_OFF = 15.0
+"""Seconds until a slow channel's turn comes again, where others like it have the threads that they may have."""
+
 _FINAL = (State.DELIVERED, State.FAILED)
 
 
@@ -54,6 +58,7 @@ class Notifier:
         self._policy = Policy(settings.retry_delays, min(MAX_AGE, seconds(settings.retry_max_age)))
         self._make = partial(_courier, settings, secret)
         self._courier: Courier | None = None
+        self._slow = Slow(THREADS // 2)
         self.worker = Worker(bus, Queue.NOTIFICATIONS, self.handle, concurrency=THREADS, max_tries=settings.max_tries)
 
     def close(self) -> None:
@@ -66,8 +71,12 @@ class Notifier:
         if not isinstance(message, Notification):
             raise Undecodable(f"a {type(message).__name__} is no notification")
         claim = Claim(post_id=message.signal.id, cell=message.cell, hop=message.label)
-        async with self._claims.held(claim) as hold:
-            await self._work(message, hold)
+        with self._slow.place(message.label) as free:
+            if not free:  # no attempt: nobody was asked
+                await self._bus.publish(Outgoing(queue=Queue.NOTIFICATIONS, payload=encode(message), delay=PUT_OFF))
+                return
+            async with self._claims.held(claim) as hold:
+                await self._work(message, hold)
 
     async def _work(self, message: Notification, hold: Hold) -> None:
         """Leave, repeat, or call and record. The retry is published when the record is there: who is redelivered finds it, and publishes it too."""
@@ -81,7 +90,9 @@ class Notifier:
         if channel is not None and channel.label == message.label:
             self._claims.check()
             self._courier = self._courier or self._make()
+            begun = time.monotonic()
             called = await self._courier.call(channel, title=message.signal.title, text=_text(message.signal))
+            self._slow.took(message.label, time.monotonic() - begun)
         fate = self._fate(message, channel, called)
         await record_surely(self._ledger, hold, message.signal.group, (fate,), owner=self._claims.owner)
         if fate.next_at is not None:

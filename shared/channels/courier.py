@@ -136,7 +136,8 @@ def _place(url: str) -> tuple[Kind, str, str, int]:
         place = xmpp.parse(parsed.url)
         return KINDS[parsed.scheme], parsed.url, place.host, place.port
     plugin, kind, whole = _plugin(url)
-    named = kind.named and getattr(plugin, "mode", "") != "cloud"
+    # of ntfy's own service the host is a topic, of Matrix's bridge t2bot it is the token
+    named = kind.named and getattr(plugin, "mode", "") not in ("cloud", "t2bot")
     return kind, whole, str(plugin.host or "") if named else "", int(plugin.port or 0)
 
 

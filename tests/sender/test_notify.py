@@ -12,8 +12,10 @@ import msgspec
 import pytest
 
 from services.sender.claims import Claims
-from services.sender.notify import MAX_AGE, Notifier
+from services.sender.notify import MAX_AGE, PUT_OFF, Notifier
+from services.sender.slow import LONG, Slow
 from shared.bus import Bus
+from shared.channels import THREADS
 from shared.channels.addresses import networks
 from shared.channels.courier import Courier
 from shared.directory.channels import SealedChannel
@@ -276,6 +278,55 @@ async def running(notifier: Notifier) -> AsyncIterator[None]:
     finally:
         notifier.worker.stop()
         await task
+
+
+async def test_p7_slow_channels_leave_half_of_the_threads_to_others(worlds: Callable[..., World], chat: Chat) -> None:
+    """More of them than there are threads: those that are known as slow wait on the bus, asked by nobody, and the attempt stays the same."""
+    world = worlds()
+    silent = []
+    for number in range(THREADS + 2):
+        channel = await world.channel(f"silent/{number}")
+        world.notifier._slow.took(channel.label, LONG + 1)
+        silent.append(msgspec.structs.replace(await world.sent(channel), channel=number + 1))
+    calls = [asyncio.create_task(world.handle(message)) for message in silent]
+    async with asyncio.timeout(4):
+        while chat.connections < THREADS // 2 or len(world.retries) < len(silent) - THREADS // 2:
+            await asyncio.sleep(0.02)
+        assert [(one.attempt, delay) for one, delay in world.retries] == [(0, PUT_OFF)] * (THREADS // 2 + 2)
+        quick = await world.sent(await world.channel("quick"))
+        await world.handle(msgspec.structs.replace(quick, channel=len(world.shelf.kept)))
+        assert "/quick" in chat.paths
+    chat.open.set()
+    await asyncio.gather(*calls)
+    assert chat.connections == THREADS // 2 + 1
+    world.bus.published.clear()
+    await world.handle(silent[-1])  # its turn
+    assert (await world.row(silent[-1])).attempts == 1
+
+
+async def test_a_channel_that_answers_fast_again_is_not_slow() -> None:
+    slow = Slow(1)
+    slow.took("a", LONG + 1)
+    with slow.place("a") as first, slow.place("a") as second, slow.place("b") as other:
+        assert (first, second, other) == (True, False, True)
+    with slow.place("a") as again:  # given back
+        assert again
+    slow.took("a", LONG / 2)
+    with slow.place("a") as first, slow.place("a") as second:
+        assert first
+        assert second
+
+
+async def test_p10_slow_channels_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.sender.slow.REMEMBERED", 2)
+    slow = Slow(0)
+    for label in "abc":
+        slow.took(label, LONG + 1)
+    free = []
+    for label in "abc":
+        with slow.place(label) as place:
+            free.append(place)
+    assert free == [True, False, False]
 
 
 async def test_p7_a_channel_that_is_slow_holds_up_no_other(
