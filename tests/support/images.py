@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,10 +123,13 @@ IMAGES = {
 }
 
 
-def prepare(client: docker.DockerClient) -> None:
-    """See that the engine has all images; pulls or makes those it lacks, which takes minutes. Raises `CannotServe`."""
+def prepare(client: docker.DockerClient, images: Iterable[Image] = tuple(IMAGES.values())) -> None:
+    """See that the engine has the images, all servers' where none are named; pulls or makes those it lacks, which takes minutes.
+
+    Raises `CannotServe`.
+    """
     with locked("images"):
-        missing = [image for image in IMAGES.values() if not _there(client, image.tag)]
+        missing = [image for image in images if not _there(client, image.tag)]
         registry = bool(missing) and _registry_answers()
         for image in missing:
             if not (registry and _pull(client, image)):
