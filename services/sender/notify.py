@@ -1,7 +1,9 @@
 """Notifications: a signal is claimed for one channel, what is recorded is left alone, the channel is called, its answer is recorded.
 
 The rules are those of mail: a claim keeps two senders from calling one channel at once, a recorded answer is never asked for again, what is
-temporary is tried again by HORO_RETRY_SCHEDULE, for a day at most. Channels that are known to be slow have half of the threads at most. A crash between the call and the record, or an answer that was lost, repeats the
+temporary is tried again by HORO_RETRY_SCHEDULE, for a day at most. Channels that are known to be slow have half of the threads at most.
+
+A crash between the call and the record, or an answer that was lost, repeats the
 message: no chat has a way to say that it has one already.
 
 The channel's URL is opened here, for the call alone, and stands in no message, record, error or line of the log.
