@@ -24,6 +24,8 @@ WORDS = (*(state.value for state in State), LEFT_OUT, *(reason.value for reason 
 """What --state takes."""
 LOOKED_THROUGH = 1000
 """Posts that are looked through for some that have addresses in the state that is asked for."""
+NOTES = 200
+"""Notes of a post that are shown at least: a large one may have as many bounces as addresses."""
 _POST_ID = re.compile(r"[0-9a-z]{26}")
 
 Addresses = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=1_000_000))]
@@ -186,7 +188,7 @@ async def _told(ledger: Ledger, post: PostSummary, view: View) -> Told:
             ledger.trace_page(
                 post_id, recipient=view.recipient, states=view.states, after=view.after, limit=view.addresses
             ),
-            ledger.notes(post_id),
+            ledger.notes(post_id, limit=max(view.addresses, NOTES)),
             ledger.children(post_id),
         )
     except ValueError as error:

@@ -206,6 +206,20 @@ def test_addresses_come_page_by_page(horo: Horo, filled: Any) -> None:
     assert horo("trace", "--group", GROUP, "--after", "WzAsMCxbXV0").status == 2
 
 
+def test_p4_every_bounce_of_a_large_post_is_told(horo: Horo, filled: Any) -> None:
+    async def bounced(ledger: SqlLedger) -> str:
+        record = post(accepted_at=time.time(), message_id="<many@x>")
+        await ledger.open_post(record, [target()])
+        for n in range(250):
+            detail = {"member": f"m{n}@x.test"}
+            await ledger.note(Note(post_id=record.id, kind="bounce", group=GROUP, at=n, unique=str(n), detail=detail))
+        return record.id
+
+    post_id = filled(bounced)
+    (told,) = horo("trace", post_id, "--json").json["posts"]
+    assert [note["detail"]["member"] for note in told["notes"]] == [f"m{n}@x.test" for n in range(250)]
+
+
 def test_posts_of_a_time(horo: Horo, filled: Any) -> None:
     made = filled(several)
 
