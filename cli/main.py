@@ -39,6 +39,8 @@ COMMANDS = {  # by name: a command is imported when it is called, so that each s
     "token": ("cli.token:app", "Tokens with which other systems use the API: create, list, revoke."),
     "channel": ("cli.channel:app", "Channels of a group's signals: add, list, remove, test."),
     "check": ("cli.check:check", "Check the settings and all that they name."),
+    "backup": ("cli.backup:backup", "Back up everything into one file, while Horo runs on files of this machine."),
+    "restore": ("cli.backup:restore", "Put back what a backup holds."),
     "migrate": ("cli.schema:migrate", "Bring the database to this version of Horo."),
 }
 for name, (place, purpose) in COMMANDS.items():

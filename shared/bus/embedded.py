@@ -319,7 +319,7 @@ class Embedded:
         async with self._owning:
             if self._lock is not None:
                 return
-            lock = _locked(self._path)
+            lock = locked(self._path)
             try:
                 if self._path.stat().st_size > file.CHECKED:
                     await self._writer.submit(lambda connection: file.check(connection, self._path), reads=True)
@@ -339,7 +339,7 @@ class Embedded:
                 stream.wake()
 
 
-def _locked(path: Path) -> int:
+def locked(path: Path) -> int:
     """The descriptor of the consumers' lock; the system lets go of it when the process ends, however it ends. Raises `BusUnusable`."""
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:

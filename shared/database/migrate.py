@@ -120,6 +120,11 @@ async def _version(connection: AsyncConnection) -> str | None:
     return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
 
 
+def knows(version: str) -> bool:
+    """Whether a database of this version can be brought to this Horo's; "" is an empty one."""
+    return not _is_newer(version or None)
+
+
 def _is_newer(found: str | None) -> bool:
     known = {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
     return found is not None and found not in known
