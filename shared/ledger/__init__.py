@@ -39,7 +39,7 @@ class PostRecord(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     accepted_at: float
     mail_from: str
-    author: str  # key of the one From: address, "" where there is none or more than one
+    author: str  # the one From: address as it is spelled, "" where there is none or more than one
     message_id: str
     subject: str
     size: int
