@@ -28,7 +28,8 @@ SUITES = ("contract", "integration")
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test of the broker runs once for every version that is to be had; one of something else that needs a broker, on the newest.
 
-    The first are the suites of the ports, and what is marked `both_brokers`. What servers need is made ready here, at collection: it may take minutes, which the time limit of no test allows for.
+    The first are the suites of the ports, and what is marked `both_brokers`. What servers need is made ready here, at collection: it may take
+    minutes, which the time limit of no test allows for.
     """
     if mode.FIXTURES.isdisjoint(metafunc.fixturenames):
         return

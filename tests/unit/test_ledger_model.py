@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.database import migrate
+from shared.database.batch import Batcher, Entry
 from shared.database.engine import open_engine
 from shared.identity import new_id
 from shared.ledger import Claim, LedgerUnavailable
-from shared.database.batch import Batcher, Entry
 from shared.ledger.store import SqlLedger
 from shared.messages import Expanded, Fate, Queued, Reason, State, Suppressed
 
