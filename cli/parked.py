@@ -10,6 +10,7 @@ import msgspec
 from cyclopts import App
 
 from cli import access
+from cli.dropping import account
 from cli.output import CommandError, Exit, Json, Limit, agreed, print_json, print_table, say, when
 from shared.bus import Outgoing
 from shared.ledger import Ledger, ParkedRecord
@@ -103,7 +104,7 @@ async def _put_back(parts: Parts, record: ParkedRecord) -> None:
 
 @app.command
 async def drop(*numbers: int, yes: bool = False, json: Json = False) -> None:
-    """Forget parked messages for good.
+    """Forget parked messages for good: whoever was to get something through them gets nothing, and `horo trace` says so.
 
     Parameters
     ----------
@@ -119,6 +120,7 @@ async def drop(*numbers: int, yes: bool = False, json: Json = False) -> None:
         if not yes and not json and not await agreed(f"Forget {len(records)} for good?"):
             raise CommandError("not dropped")
         for record in records:
+            await account(ledger, record.payload)
             await ledger.unpark(record.id)
     print_json({"dropped": [record.id for record in records]}) if json else say(f"dropped {len(records)}", "green")
 

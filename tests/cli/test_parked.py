@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
+import msgspec
 import pytest
 
 from shared.bus.embedded import Embedded
 from shared.database.engine import open_engine
 from shared.database.migrate import upgrade
 from shared.identity import new_id
+from shared.ledger import Claim, Ledger, PostRecord, TargetRecord
 from shared.ledger.open import open_ledger
-from shared.messages import Content, Origin, Post, Target, encode
+from shared.messages import (
+    Content,
+    Delivery,
+    Expanded,
+    Fate,
+    Origin,
+    Post,
+    Queued,
+    Recipient,
+    Slice,
+    State,
+    Target,
+    TargetKind,
+    decode,
+    encode,
+)
 from shared.settings import Settings
 from shared.topology import MAX_PAYLOAD, Queue
 from tests.cli.conftest import Horo
@@ -146,3 +166,118 @@ def test_what_is_dropped_is_gone_and_the_rest_stays(horo: Horo, data: Path) -> N
     assert horo("parked", "drop", str(two), "999", "--yes").status == 3
     assert [row["number"] for row in horo("parked", "list", "--json").json] == [two]
     assert on_the_bus(data) == []
+
+
+def test_p4_what_is_dropped_is_no_longer_waited_for(horo: Horo, data: Path) -> None:
+    now = time.time()
+    ids = [new_id(now + number) for number in range(3)]
+    delivery = Delivery(
+        post_id=ids[0],
+        group=GROUP,
+        cell=0,
+        hop="mx:x.test",
+        mail_from="",
+        recipients=(Recipient(address="ana@x.test"), Recipient(address="boris@x.test")),
+        content=Content(head=b"\r\n"),
+        accepted_at=now,
+        attempt=2,
+    )
+    part = Slice(post=msgspec.structs.replace(decode_post(), id=ids[1]), cells=2, index=1, of=2, low=0, high=1)
+    whole = msgspec.structs.replace(decode_post(), id=ids[2])
+
+    async def told(ledger: Ledger) -> None:
+        people = (Queued(addresses=("ana@x.test", "boris@x.test", "vera@x.test"), via=(GROUP,)),)
+        for post_id, slices in zip(ids, (1, 2, 1), strict=True):
+            await ledger.open_post(record(post_id, now, slices), [target()])
+        await ledger.file(expanded(ids[0], people, 0, 1))
+        await ledger.file(expanded(ids[1], people, 0, 2))
+        done = Fate(
+            address="vera@x.test", state=State.DELIVERED, code=250, status="2.0.0", text="", hop="h", attempt=0, at=now
+        )
+        for post_id in ids[:2]:
+            await ledger.record(Claim(post_id=post_id, cell=0, hop="h"), GROUP, [done])
+
+    async def sums(ledger: Ledger) -> list[tuple[int, int, int, int, bool]]:
+        totals = [await ledger.totals(post_id) for post_id in ids]
+        return [(each.delivered, each.failed, each.deferred, each.suppressed, each.complete) for each in totals]
+
+    numbers = park(
+        data, (Queue.DELIVERIES_EXPRESS, encode(delivery)), (Queue.SLICES, encode(part)), (Queue.POSTS, encode(whole))
+    )
+    ask(data, told)
+    assert ask(data, sums) == [(1, 0, 2, 0, True), (1, 0, 2, 0, False), (0, 0, 0, 0, False)]
+    assert horo("parked", "drop", *map(str, numbers), "--yes").status == 0
+    # of the delivery, both have failed; of the part, nobody comes to those who were told of before; the post is over
+    assert ask(data, sums) == [(1, 2, 0, 0, True), (1, 0, 2, 0, True), (0, 0, 0, 0, True)]
+    shown = horo("trace", ids[0]).out
+    assert "dropped by an administrator" in shown
+    assert ask(data, lambda ledger: ledger.sweep(posts_before=now + 1000)) == 2, (
+        "the one that still waits for two stays"
+    )
+
+
+def test_p3_a_post_that_is_parked_for_an_owner_s_address_drops_nobody_s_copy(horo: Horo, data: Path) -> None:
+    now = time.time()
+    whole = msgspec.structs.replace(decode_post(), id=new_id(now))
+    (number,) = park(data, (Queue.POSTS, encode(whole)))
+
+    async def told(ledger: Ledger) -> None:
+        await ledger.open_post(record(whole.id, now, 1), [target()])
+        await ledger.file(expanded(whole.id, (Queued(addresses=("ana@x.test",), via=(GROUP,)),), 0, 1))
+
+    ask(data, told)
+    assert horo("parked", "drop", str(number), "--yes").status == 0
+    assert ask(data, lambda ledger: ledger.totals(whole.id)).deferred == 1
+    assert not ask(data, lambda ledger: ledger.notes(whole.id))
+
+
+# --- the ledger beside ------------------------------------------------------------------------------------------------
+GROUP = "office@example.test"
+T = TypeVar("T")
+
+
+def ask(data: Path, work: Callable[[Ledger], Awaitable[T]]) -> T:
+    """What the ledger says to something."""
+
+    async def asked() -> T:
+        settings = Settings(data=str(data))
+        engine = open_engine(settings.effective_database_url)
+        try:
+            ledger = open_ledger(settings, engine)
+            try:
+                return await work(ledger)
+            finally:
+                await ledger.close()
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(asked())
+
+
+def decode_post() -> Post:
+    message = decode(post())
+    assert isinstance(message, Post)
+    return message
+
+
+def record(post_id: str, at: float, slices: int) -> PostRecord:
+    return PostRecord(
+        id=post_id,
+        accepted_at=at,
+        mail_from="ana@example.test",
+        author="ana@example.test",
+        message_id=f"<{post_id}@x>",
+        subject="",
+        size=1,
+        ip="",
+        cells=slices,
+        slices=slices,
+    )
+
+
+def target() -> TargetRecord:
+    return TargetRecord(group=GROUP, recipient=GROUP, kind=TargetKind.GROUP)
+
+
+def expanded(post_id: str, queued: tuple[Queued, ...], index: int, of: int) -> Expanded:
+    return Expanded(post_id=post_id, group=GROUP, index=index, of=of, queued=queued, suppressed=(), at=time.time())
