@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from shared.address import key
@@ -22,7 +22,7 @@ from shared.ledger.store_bulk import Bulk
 from shared.ledger.store_notes import mark_of_note
 from shared.ledger.store_read import books
 from shared.ledger.store_sums import Run, Span, folds
-from shared.ledger.tables import bounces, notes, people, probes, shares, suspensions
+from shared.ledger.tables import bounces, notes, people, post_groups, probes, shares, suspensions
 from shared.messages import State
 
 KEPT = 60 * 86400.0
@@ -159,7 +159,7 @@ class StoredBounces:
         await transact(self._engine, LedgerUnavailable, work)
 
     async def last_success(self, member: str, *, since: float, until: float) -> float | None:
-        """When the last copy was delivered to the address between these times that did not come back."""
+        """When the last copy was delivered to the address between these times that did not come back: of mail that comes back to us."""
         for post_id in await self._posts_for(member, since - SLOWEST, until):
             async for page in self.trace(post_id, recipient=member):
                 for row in page:
@@ -168,18 +168,27 @@ class StoredBounces:
         return None
 
     async def _posts_for(self, member: str, since: float, until: float) -> list[str]:
-        """The newest posts between these times that have a copy for the address, or (of big ones, rarely) seem to."""
+        """The newest posts between these times that have a copy for the address, or (of big ones, rarely) seem to.
+
+        Not signals: everybody is told of one by an event, whatever the mailbox does, and a group may announce each of its posts so. Nor forwards
+        and copies under an author's envelope, of which we would not hear that they came back.
+        """
         (number,) = hashes([bounded(member)])
         low, high = new_id(since)[:10], new_id(until)[:10] + "~"
         small = select(people.c.post_id).where(
-            people.c.hash == number, people.c.post_id >= low, people.c.post_id < high
+            people.c.hash == number, people.c.post_id >= low, people.c.post_id < high, _comes_back(people.c.post_id)
         )
         within = func.instr if self._engine.dialect.name == "sqlite" else func.strpos
         columns = shares.c
         big = (
             select(columns.post_id)
             .distinct()
-            .where(columns.signature.is_not(None), columns.post_id >= low, columns.post_id < high)
+            .where(
+                columns.signature.is_not(None),
+                columns.post_id >= low,
+                columns.post_id < high,
+                _comes_back(columns.post_id),
+            )
         )
         big = (
             big.where(within(columns.signature, mark_of(number)) > 0).order_by(columns.post_id.desc()).limit(LOOKED_AT)
@@ -219,6 +228,13 @@ class StoredBounces:
     if TYPE_CHECKING:  # the ledger's own
 
         def trace(self, post_id: str, *, recipient: str = "") -> AsyncIterator[Sequence[Row]]: ...
+
+
+def _comes_back(post_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether a post has copies that come back to us where they cannot be delivered: its bounce address has a token, and is what they leave with."""
+    columns = post_groups.c
+    ours = (columns.token != "", columns.detail.not_like('%"envelope":"alias"%'))
+    return select(columns.post_id).where(columns.post_id == post_id, *ours).exists()
 
 
 async def _failures(connection: AsyncConnection, members: Sequence[tuple[str, str]], since: float) -> list[Failure]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from shared.groups import slot
 from shared.ledger.bounces import Failure, Probe, Source, Suspension, bounce_note
 from shared.ledger.store import SqlLedger
 from shared.ledger.store_bounces import KEPT, SUSPENSIONS_KEPT
-from shared.messages import Queued, State
+from shared.messages import Queued, State, TargetKind
 from tests.contract.ledgers import DAY, GROUP, at, fate, post, share, target
 
 NOW = 1_795_435_200.0  # 2026-11-23 12:00 UTC
@@ -140,10 +141,17 @@ async def test_the_sweep_takes_what_is_too_old_to_count(ledger: SqlLedger) -> No
 
 
 # --- successes --------------------------------------------------------------------------------------------------------
-async def sent(ledger: SqlLedger, when: float, state: State = State.DELIVERED, *, more: int = 0) -> str:
+async def sent(
+    ledger: SqlLedger,
+    when: float,
+    state: State = State.DELIVERED,
+    *,
+    more: int = 0,
+    **changes: Any,
+) -> str:
     """A post to boris, and `more` others, that ended so at that time; its id."""
     record = post(accepted_at=when - 60)
-    await ledger.open_post(record, [target()])
+    await ledger.open_post(record, [target(**{"token": record.id[-12:], **changes})])
     crowd = tuple(f"p{n}@x.test" for n in range(more))
     await ledger.file(share(record.id, [Queued(addresses=("Boris@x.test", *crowd), via=(GROUP,))]))
     await ledger.record(at(record.id), GROUP, [fate("Boris@x.test", state, at=when)])
@@ -164,6 +172,21 @@ async def test_the_last_success_is_a_copy_that_arrived_and_did_not_come_back(led
     assert found == pytest.approx(good)
     assert await ledger.last_success("boris@x.test", since=good, until=now - DAY) is None
     assert await ledger.last_success("vera@x.test", since=0.0, until=now) is None
+
+
+@pytest.mark.parametrize("more", [0, 1500])
+@pytest.mark.parametrize(
+    "what", [{"kind": TargetKind.SIGNAL, "token": ""}, {"envelope": "alias"}, {"kind": TargetKind.OWNER, "token": ""}]
+)
+async def test_what_would_not_come_back_to_us_is_no_success(ledger: SqlLedger, more: int, what: dict[str, Any]) -> None:
+    """A signal is told as an event, and a group may announce each post by one; other envelopes' bounces go to authors.
+    Nor do they hide the copies behind them."""
+    now = time.time()
+    for minutes in range(30):
+        await sent(ledger, now - 60 * minutes - 60, more=more if minutes < 2 else 0, **what)
+    assert await ledger.last_success("boris@x.test", since=now - DAY, until=now) is None
+    await sent(ledger, now - DAY / 2, more=more)
+    assert await ledger.last_success("boris@x.test", since=now - DAY, until=now) == pytest.approx(now - DAY / 2)
 
 
 async def test_a_slot_finds_its_recipient(ledger: SqlLedger) -> None:

@@ -83,7 +83,7 @@ class Scene:
         """A post of now with a copy for somebody that ended so; its id."""
         made = record(id=new_id(self.now), accepted_at=self.now, cells=1, slices=1)
         via = (OFFICE, BOARD) if address == VERA else (OFFICE,)
-        await self.ledger.open_post(made, [target(group=OFFICE, recipient=OFFICE, **changes)])
+        await self.ledger.open_post(made, [target(group=OFFICE, recipient=OFFICE, token=made.id[-12:], **changes)])
         queued = (Queued(addresses=(address,), via=via),)
         await self.ledger.file(
             Expanded(post_id=made.id, group=OFFICE, index=0, of=1, queued=queued, suppressed=(), at=self.now)
