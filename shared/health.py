@@ -10,7 +10,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from http.server import HTTPServer
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -19,17 +19,24 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from shared import journal
+from shared.replies import TransientError
 from shared.settings import endpoint
 
 LIVE_WITHIN = 5.0
 READY_WITHIN = 10.0
 FRESH = 3.0
-"""Seconds for which an answer about the parts is given again."""
+"""Seconds for which an answer about the parts is given again, and for which the gauges that have to be asked for stand."""
+SURVEY_WITHIN = 5.0
+"""Seconds that `/metrics` waits for those gauges; then it answers without."""
 CLIENT_LIMIT = 10.0
 """Seconds that a client may take for its request; a thread waits for it."""
 
 Look = Callable[[], Awaitable[Mapping[str, str]]]
 """Looks at the parts of the process: those that do not work, each with its cause."""
+
+
+Survey = Callable[[], Awaitable[None]]
+"""Finds out what gauges show, and sets them."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -63,7 +70,8 @@ class _Quiet(WSGIRequestHandler):
 class Health:
     """The health server of one process. It says "starting" until `up`, then what `look` finds, "draining" after `drain`."""
 
-    def __init__(self, listen: str, *, look: Look) -> None:
+    def __init__(self, listen: str, *, look: Look, surveys: Sequence[Survey] = ()) -> None:
+        """`surveys` run when `/metrics` is asked for, not more often than once in `FRESH` seconds."""
         self._listen = listen
         self._look = look
         self._state = "starting"
@@ -72,6 +80,9 @@ class Health:
         self._looking: asyncio.Task[str] | None = None
         self._looked_at = 0.0
         self._last = ""
+        self._surveys = surveys
+        self._surveying: asyncio.Task[str] | None = None
+        self._surveyed_at = -FRESH
 
     @property
     def address(self) -> str:
@@ -105,13 +116,17 @@ class Health:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-        if self._looking is not None:
-            self._looking.cancel()
+        for task in (self._looking, self._surveying):
+            if task is not None:
+                task.cancel()
 
     # --- in a thread of the server -------------------------------------------------------------------------------------
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
         if path == "/metrics":
+            if self._surveys:
+                # with what was found or without: counters are told in any case
+                self._within(self._survey, SURVEY_WITHIN + 1.0)
             start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
             return [generate_latest()]
         checks = {"/livez": (_nothing, LIVE_WITHIN), "/readyz": (self._ready, READY_WITHIN + 1.0)}
@@ -146,6 +161,26 @@ class Health:
         if self._looking is None or (self._looking.done() and time.monotonic() - self._looked_at > FRESH):
             self._looking = asyncio.create_task(self._looked())
         return await asyncio.shield(self._looking)
+
+    async def _survey(self) -> str:
+        old = self._surveying is None or self._surveying.done()
+        if self._state == "up" and old and time.monotonic() - self._surveyed_at > FRESH:
+            self._surveying = asyncio.create_task(self._surveyed())
+        return await asyncio.shield(self._surveying) if self._surveying is not None else ""
+
+    async def _surveyed(self) -> str:
+        for survey in self._surveys:
+            try:
+                async with asyncio.timeout(SURVEY_WITHIN):
+                    await survey()
+            except TimeoutError:
+                journal.survey_failed(f"no answer within {SURVEY_WITHIN:.0f} s")
+            except TransientError as error:
+                journal.survey_failed(error.why or str(error))
+            except Exception as error:
+                journal.crashed("survey", error)
+        self._surveyed_at = time.monotonic()
+        return ""
 
     async def _looked(self) -> str:
         """One look at the parts, in words for the answer; the journal hears of it when it is another than before."""

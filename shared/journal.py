@@ -1,5 +1,7 @@
 """The mail log: one function for each mail event, each one log line and one metric. Grep this file for everything that Horo says.
 
+A line about a post has its id as `post`. While a post's work is being traced (`shared.tracing`), its lines are events of the span as well.
+
 Lines carry ids and, where an operator must find a message, addresses; never message content, never a URL with a password. JSON escapes
 control characters, so that no client can write a line of its own. Metrics have no label that a client controls.
 """
@@ -15,47 +17,19 @@ from typing import Any
 
 import msgspec
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter
+
+from shared import metrics, tracing
 
 ADDRESSES_SHOWN = 20
 """Addresses in one line of the log."""
 
-_log: Any = structlog.get_logger("horo")
+CHECKED_AS = frozenset(
+    ("no action", "greylist", "add header", "rewrite subject", "soft reject", "reject", "discard", "quarantine")
+)
+"""The actions that rspamd has of itself; a configuration may name more."""
 
-_EVENTS = Counter("horo_events_total", "Mail events by name", ["event"])
-_REFUSED = Counter("horo_refused_total", "Recipients or messages refused in the session, by reply code", ["code"])
-_REFUSALS_DROPPED = Counter("horo_refusals_dropped_total", "Refusals that the reporter was not told of")
-_FATES = Counter("horo_recipient_fates_total", "Fates of recipients at one attempt", ["state", "hop"])
-_STOPPED = Counter("horo_stopped_copies_total", "Copies that were not sent, for their post had been stopped", ["where"])
-_TROUBLE = Counter("horo_trouble_total", "Work put off because of trouble of our own, by queue", ["queue"])
-_PARKED = Counter("horo_parked_total", "Messages parked for a person, by queue", ["queue"])
-_ACCEPT = Histogram(
-    "horo_accept_seconds", "From the final dot to our 250", buckets=(0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 60)
-)
-_EXPAND = Histogram(
-    "horo_expand_seconds",
-    "From acceptance until the fan-out of a post is durable",
-    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300),
-)
-_DELIVER = Histogram(
-    "horo_deliver_seconds",
-    "From acceptance to the delivery of the copies of one transaction",
-    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600),
-)
-_REQUESTS = Counter("horo_requests_total", "Requests to the console, by route and status", ["route", "status"])
-_ANSWER = Histogram(
-    "horo_request_seconds",
-    "From a request to the console to the end of its answer",
-    ["route"],
-    buckets=(0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30),
-)
-_UNWRITTEN = Counter("horo_log_lines_lost_total", "Lines of the log that could not be written")
-_HOP_CONNECTIONS = Gauge("horo_hop_connections", "Open connections to next hops")
-_HOPS_DOWN = Gauge("horo_hops_down", "Next hops that cannot be reached")
-_PUSHED_BACK = Counter(
-    "horo_hop_push_backs_total", "Times that a next hop was given fewer connections because it asked for it"
-)
-SESSIONS = Gauge("horo_smtp_sessions", "Open client connections", ["protocol"])
+_log: Any = structlog.get_logger("horo")
 
 
 class _Lines:
@@ -68,7 +42,7 @@ class _Lines:
             sys.stderr.write(message + "\n")
             sys.stderr.flush()
         except (OSError, ValueError):
-            _UNWRITTEN.inc()
+            metrics.UNWRITTEN.inc()
 
     debug = info = warning = error = critical = msg
 
@@ -121,25 +95,58 @@ def _line(_logger: Any, level: str, event: MutableMapping[str, Any]) -> str:
 @cache
 def _counter(name: str) -> Counter:
     """The counter of an event: their names are the few in this file."""
-    return _EVENTS.labels(name)
+    return metrics.EVENTS.labels(name)
+
+
+@cache
+def _labelled(metric: Any, *labels: str) -> Any:
+    """The child of a metric, whose labels are few: the library looks it up under a lock."""
+    return metric.labels(*labels)
 
 
 def _event(name: str, level: str = "info", **fields: Any) -> None:
     _counter(name).inc()
     getattr(_log, level)(name, **fields)
+    if tracing.enabled:
+        tracing.note(name, fields)
 
 
 # --- ingress ---------------------------------------------------------------------------------------------------------
 def accepted(post_id: str, *, mail_from: str, groups: tuple[str, ...], size: int, ip: str, took: float) -> None:
     """A message is durable and the client gets 250; `took` seconds since the final dot."""
-    _ACCEPT.observe(took)
+    metrics.ACCEPT.observe(took)
+    if tracing.enabled:
+        tracing.accepted(post_id, took=took, size=size, targets=len(groups))
     _event("accepted", post=post_id, mail_from=mail_from, groups=groups, size=size, ip=ip, took=round(took, 4))
 
 
 def refused(reply: str, code: int, *, ip: str, recipient: str = "", mail_from: str = "", why: str = "") -> None:
     """A recipient or message was refused in the session, with the reply that the client saw."""
-    _REFUSED.labels(str(code)).inc()
+    metrics.REFUSED.labels(str(code)).inc()
     _event("refused", reply=reply, ip=ip, recipient=recipient, mail_from=mail_from, why=why)
+
+
+def over_quota(domain: str, *, quota: str) -> None:
+    """A post was not accepted, for its domain has sent as much as it may on one day: in `messages` or in `recipients`."""
+    metrics.OVER_QUOTA.labels(quota).inc()
+    _event("over_quota", "warning", domain=domain, quota=quota)
+
+
+def checked(action: str, *, took: float) -> None:
+    """rspamd has given its verdict on a message; an action that is not one of its own is "other". The line is that of the post, or of the refusal."""
+    metrics.SPAM_CHECKS.labels(action if action in CHECKED_AS else "other").inc()
+    metrics.SPAM_CHECK.observe(took)
+
+
+def unchecked(why: str, *, ip: str) -> None:
+    """rspamd gave no verdict on a message: HORO_RSPAMD_FAIL decides."""
+    metrics.SPAM_CHECKS.labels("unchecked").inc()
+    _event("unchecked", "warning", ip=ip, why=why)
+
+
+def asked_for(map_name: str, answer: str) -> None:
+    """A mail server in front asked by socketmap whether an address or a domain is ours. No line: it asks for every recipient that it is given."""
+    metrics.SOCKETMAP.labels(map_name, answer).inc()
 
 
 def session_trouble(ip: str, why: str) -> None:
@@ -154,13 +161,15 @@ def session_closed(ip: str, reply: str) -> None:
 
 def refusals_dropped(count: int) -> None:
     """Refusals were not told to the reporter: too many at once, or the bus was away. The clients had their replies; only the count is short."""
-    _REFUSALS_DROPPED.inc(count)
+    metrics.REFUSALS_DROPPED.inc(count)
 
 
 # --- expander --------------------------------------------------------------------------------------------------------
 def expanded(post_id: str, *, group: str, recipients: int, suppressed: int, batches: int, took: float) -> None:
     """A share of a fan-out is durable on the bus; `took` seconds since the post was accepted."""
-    _EXPAND.observe(max(took, 0.0))
+    metrics.EXPAND.observe(max(took, 0.0))
+    metrics.COPIES.inc(recipients)
+    metrics.SUPPRESSED.inc(suppressed)
     _event(
         "expanded",
         post=post_id,
@@ -184,6 +193,8 @@ def ended(post_id: str, *, group: str, verdict: str) -> None:
 
 def handed_on(post_id: str, *, group: str, subgroup: str, child: str) -> None:
     """A sub-group that is not expanded in place got a post of its own."""
+    if tracing.enabled:
+        tracing.handed_on(post_id, child)
     _event("handed_on", post=post_id, group=group, subgroup=subgroup, child=child)
 
 
@@ -209,6 +220,7 @@ def fate(
     recipients: Sequence[str],
     state: str,
     hop_kind: str,
+    lane: str,
     host: str,
     reply: str,
     attempt: int,
@@ -218,9 +230,9 @@ def fate(
 
     One line for all of them, with so many of their addresses as help to find it; the others are in the trace.
     """
-    _FATES.labels(state, hop_kind).inc(len(recipients))
+    _labelled(metrics.FATES, state, hop_kind).inc(len(recipients))
     if state == "delivered":
-        _DELIVER.observe(max(age, 0.0))
+        _labelled(metrics.JOURNEY, lane).observe(max(age, 0.0))
     _event(
         state,
         post=post_id,
@@ -235,35 +247,35 @@ def fate(
 
 def notified(signal_id: str, *, channel: int, label: str, state: str, reply: str, attempt: int) -> None:
     """A channel was called about a signal. Its URL is a secret: the number and the label find it."""
-    _FATES.labels(state, "channel").inc()
+    metrics.FATES.labels(state, "channel").inc()
     _event("notified", post=signal_id, channel=channel, label=label, state=state, reply=reply, attempt=attempt)
 
 
 def hop_connected(change: int) -> None:
     """A connection to a next hop was opened (1) or closed (-1). Its line would say little: the snapshot of the hops has it all."""
-    _HOP_CONNECTIONS.inc(change)
+    metrics.HOP_CONNECTIONS.inc(change)
 
 
 def hop_down(hop: str, why: str) -> None:
     """A next hop cannot be reached; deliveries to it are put off without a dial each, until it is back."""
-    _HOPS_DOWN.inc()
+    metrics.HOPS_DOWN.inc()
     unavailable(f"next hop {hop}", why)
 
 
 def hop_up(hop: str) -> None:
     """It can be reached again."""
-    _HOPS_DOWN.dec()
+    metrics.HOPS_DOWN.dec()
     available(f"next hop {hop}")
 
 
 def hop_forgotten() -> None:
     """Nobody has asked for a next hop that was down for so long that it is not remembered any more."""
-    _HOPS_DOWN.dec()
+    metrics.HOPS_DOWN.dec()
 
 
 def hop_pushed_back(hop: str, *, window: int) -> None:
     """A next hop said 421, put our MAIL off, or did not answer: it gets `window` connections now."""
-    _PUSHED_BACK.inc()
+    metrics.PUSHED_BACK.inc()
     _event("pushed_back", "warning", hop=hop, window=window)
 
 
@@ -275,7 +287,7 @@ def waiting(post_id: str, *, cell: int, hop: str, delay: float) -> None:
 # --- expander and sender ------------------------------------------------------------------------------------------------
 def halted(post_id: str, *, group: str, copies: int, where: str) -> None:
     """Copies of a batch (sender) or of a share (expander) are not sent, for their post was stopped."""
-    _STOPPED.labels(where).inc(copies)
+    metrics.STOPPED_COPIES.labels(where).inc(copies)
     _event("halted", post=post_id, group=group, copies=copies, where=where)
 
 
@@ -305,9 +317,9 @@ def probed(group: str, *, member: str) -> None:
     _event("probed", group=group, member=member)
 
 
-def emitted(routing_key: str) -> None:
-    """An event went to the exchange for other systems."""
-    _event("emitted", "debug", routing_key=routing_key)
+def emitted(routing_key: str, *, post: str = "") -> None:
+    """An event went to the exchange for other systems; `post` is the post or signal that it is about, empty for none."""
+    _event("emitted", "debug", post=post, routing_key=routing_key)
 
 
 def swept(what: str, count: int) -> None:
@@ -319,28 +331,34 @@ def swept(what: str, count: int) -> None:
 # --- console ---------------------------------------------------------------------------------------------------------
 def requested(route: str, *, path: str, status: int, token: str, ip: str, took: float) -> None:
     """A request was answered with `status` (0: the client went away, or got half an answer); `route` is one of ours, or "other"."""
-    _REQUESTS.labels(route, str(status)).inc()
-    _ANSWER.labels(route).observe(took)
+    metrics.REQUESTS.labels(route, str(status)).inc()
+    metrics.ANSWER.labels(route).observe(took)
     _event("requested", route=route, path=path, status=status, token=token, ip=ip, took=round(took, 4))
 
 
 # --- everybody -------------------------------------------------------------------------------------------------------
-def retried(queue: str, why: str, *, tries: int, delay: float) -> None:
-    """Work was put off because of trouble of our own."""
-    _TROUBLE.labels(str(queue)).inc()
-    _event("retried", "warning", queue=str(queue), why=why, tries=tries, delay=delay)
+def retried(queue: str, why: str, *, tries: int, delay: float, post: str = "") -> None:
+    """Work was put off because of trouble of our own; `post` is the post that it is about, empty where that is not known."""
+    metrics.TROUBLE.labels(str(queue)).inc()
+    _event("retried", "warning", post=post, queue=str(queue), why=why, tries=tries, delay=delay)
 
 
-def parked(queue: str, why: str) -> None:
-    """A message was put aside for a person: `horo parked list`."""
-    _PARKED.labels(str(queue)).inc()
-    _event("parked", "error", queue=str(queue), why=why)
+def parked(queue: str, why: str, *, post: str = "") -> None:
+    """A message was put aside for a person: `horo parked list`; `post` is empty where it cannot be read."""
+    metrics.PARKED.labels(str(queue)).inc()
+    _event("parked", "error", post=post, queue=str(queue), why=why)
 
 
-def crashed(where: str, error: BaseException) -> None:
+def crashed(where: str, error: BaseException, *, post: str = "") -> None:
     """Something nobody foresaw; the work is tried again. With the traceback, for this is a fault of ours."""
-    _EVENTS.labels("crashed").inc()
-    _log.error("crashed", where=str(where), exc_info=error)
+    metrics.EVENTS.labels("crashed").inc()
+    _log.error("crashed", post=post, where=str(where), exc_info=error)
+
+
+def survey_failed(why: str) -> None:
+    """What the gauges show could not be found out; they show nothing until it can."""
+    metrics.SURVEYS_FAILED.inc()
+    _event("survey_failed", "warning", why=why)
 
 
 def started(service: str, **fields: Any) -> None:

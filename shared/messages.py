@@ -86,13 +86,26 @@ class Origin(Message, frozen=True):
     protocol: str  # "ESMTP", "ESMTPS", "LMTP", "UTF8SMTP", ... (RFC 3848), "local" for a post made inside
 
 
+class Checked(Message, frozen=True):
+    """What a spam check said of a message: rspamd's action, or "unchecked" where it gave no verdict, "too large" where it was not asked.
+
+    `symbols` are the rules that weighed most, heaviest first.
+    """
+
+    action: str
+    score: float = 0.0
+    required: float = 0.0
+    symbols: tuple[str, ...] = ()
+
+
 class Post(Message, frozen=True, tag="post.v1"):
     """One accepted message, for one or more groups; durable on the bus before the client saw 250 (P1).
 
     `mail_from` is empty for the null sender. `digest` is the SHA-256 of every octet as received. `authenticated` is the address
     that SMTP AUTH or a trusted relay vouches for, `verdict` what a trusted relay says of the author, where one says anything.
     `parent`, `root` and `trail` are set on a post that is published inside for a sub-group that is not expanded in place: the parent post's
-    id, the id of the post that came from outside, and the keys of the groups it has been through.
+    id, the id of the post that came from outside, and the keys of the groups it has been through. `checked` is what a spam check said, where one was
+    asked for.
     """
 
     id: str
@@ -110,6 +123,7 @@ class Post(Message, frozen=True, tag="post.v1"):
     parent: str | None = None
     root: str | None = None
     trail: tuple[str, ...] = ()
+    checked: Checked | None = None
 
 
 class Slice(Message, frozen=True, tag="slice.v1"):
@@ -172,7 +186,7 @@ class Delivery(Message, frozen=True, tag="delivery.v1"):
     (`post_id`, `cell`, `hop`) is what a sender claims (P3): it is the same for a recipient however often, and over whatever edits, an
     expansion is repeated. `attempt` counts from 0. `hop` is a next hop in the syntax of HORO_NEXT_HOP, with "mx:DOMAIN" for a domain's MX.
     `verp` asks for one transaction a recipient, with the recipient's own token in the envelope sender. `unknowns` counts the attempts
-    whose reply to the final dot was lost.
+    whose reply to the final dot was lost. `queued_at` is when the first attempt was put on the bus, 0.0 where that is not told.
     """
 
     post_id: str
@@ -191,6 +205,7 @@ class Delivery(Message, frozen=True, tag="delivery.v1"):
     ret: Literal["FULL", "HDRS"] | None = None
     verp: bool = False
     unknowns: int = 0
+    queued_at: float = 0.0
 
 
 class Notification(Message, frozen=True, tag="notification.v1"):
@@ -377,6 +392,22 @@ class SignalExpanded(Message, frozen=True, tag="signal-expanded.v1"):
 
 Outcome = Expanded | Attempted | Refused | Bounced | SignalExpanded
 Wire = Post | Slice | Signal | Delivery | Notification | Expanded | Attempted | Refused | SignalExpanded | Bounced
+
+
+def post_of(message: Wire) -> str:
+    """The id of the post or signal that a message is about; empty for a refusal, which is about none."""
+    match message:
+        case Post() | Signal():
+            return message.id
+        case Slice():
+            return message.post.id
+        case Notification() | SignalExpanded():
+            return message.signal.id
+        case Refused():
+            return ""
+        case _:
+            return message.post_id
+
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Wire] = msgspec.msgpack.Decoder(Wire)

@@ -12,9 +12,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from shared import journal
+from shared import certificates, journal, metrics, tracing
 from shared.health import Health
 from shared.parts import Parts, open_parts
 from shared.replies import TransientError
@@ -46,6 +48,14 @@ class Listening(Protocol):
 
     async def listening(self) -> None:
         """Returns once it listens."""
+
+
+@runtime_checkable
+class Surveyed(Protocol):
+    """A service that has to look when somebody asks for its gauges."""
+
+    async def survey(self) -> None:
+        """Set them."""
 
 
 Build = Callable[[Parts], Service]
@@ -98,12 +108,22 @@ async def serve(
         parts = await _unless(stopping, stack.enter_async_context(open_parts(settings, consuming=True)))
         if parts is None:
             return
-        health = Health(settings.health_listen, look=parts.check)
+        stack.callback(tracing.stop)
+        tracing.start(settings, f"horo-{next(iter(builds))}" if len(builds) == 1 else "horo")
+        services = {name: build(parts) for name, build in builds.items()}
+        surveys = [service.survey for service in services.values() if isinstance(service, Surveyed)]
+        if settings.tls_cert and "ingress" in services:
+            surveys.append(partial(_certificate, settings))
+        health = Health(settings.health_listen, look=parts.check, surveys=surveys)
         with_addresses(settings.health_listen, "HORO_HEALTH_LISTEN", health.start)
         stack.callback(health.close)
-        services = {name: build(parts) for name, build in builds.items()}
         drain = seconds(settings.drain_timeout)
         await _run(services, stopping, health, _announce(services, health, ready, parts), drain=drain)
+
+
+async def _certificate(settings: Settings) -> None:
+    """When the certificate that clients are shown expires. Raises OSError, ValueError."""
+    metrics.CERTIFICATE.set(await asyncio.to_thread(certificates.expiry, Path(settings.tls_cert)))
 
 
 async def _unless(stopping: asyncio.Event, opening: Coroutine[Any, Any, T]) -> T | None:

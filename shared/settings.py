@@ -192,6 +192,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return Path(self.data)
 
     @property
+    trace_endpoint: Annotated[
+        str,
+        _text(
+            "OpenTelemetry collector that gets traces, OTLP over HTTP, http://host:4318; empty: OTEL_EXPORTER_OTLP_ENDPOINT's, or no traces"
+        ),
+    ] = ""
+    trace_sample: Annotated[
+        float,
+        Meta(
+            description="Share of posts that are traced, 0 to 1, the same everywhere: by their id, all services trace the same",
+            ge=0,
+            le=1,
+        ),
+    ] = 1.0
     def effective_database_url(self) -> str:
         """HORO_DATABASE_URL, or the SQLite file in HORO_DATA."""
         return self.database_url or f"sqlite:///{self.data_path / 'horo.db'}"
@@ -274,6 +288,8 @@ _CHOICES = {
 
 
 def load(environ: Mapping[str, str]) -> Settings:
+    "trace_endpoint": ("http:", "https:"),
+    "rspamd_url": ("http://", "https://"),
     """The settings of this process: defaults, then the file that HORO_CONFIG names, then the environment. Raises `SettingsError`."""
     values: dict[str, Any] = {}
     if config := environ.get("HORO_CONFIG", ""):

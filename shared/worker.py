@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from shared import journal
 from shared.bus import Bus, BusUnavailable, BusUnusable, Consumer, Incoming, Outgoing
-from shared.messages import Undecodable, Wire, decode
+from shared.hand import Hand
+from shared.messages import Undecodable, Wire, decode, post_of
 from shared.replies import TROUBLE, PermanentError, TransientError
 from shared.topology import Queue
 
@@ -53,6 +54,7 @@ class Worker:
         self._handle = handle
         self._concurrency = concurrency
         self._max_tries = max_tries
+        self._hand = Hand(queue)
         self._stopping = asyncio.Event()
         self._leaving = asyncio.Event()
 
@@ -126,12 +128,14 @@ class Worker:
         try:
             await self._worked(incoming)
         except Exception as error:  # it could not even be put off or aside: it stays unacked, and comes again
-            journal.crashed(self._queue, error)
+            journal.crashed(self._queue, error, post=self._about(incoming))
 
     async def _worked(self, incoming: Incoming) -> None:
         try:
             with no_cancellation_of_others():
-                await self._handle(self._read(incoming.payload), incoming)
+                message = self._read(incoming.payload)
+                with self._hand.take(message, tries=incoming.tries):
+                    await self._handle(message, incoming)
         except Undecodable as error:
             await self._end(incoming, reason=f"undecodable: {error}")
         except PermanentError as error:
@@ -139,7 +143,7 @@ class Worker:
         except TransientError as error:
             await self._again(incoming, error)
         except Exception as error:
-            journal.crashed(self._queue, error)
+            journal.crashed(self._queue, error, post=self._about(incoming))
             await self._again(incoming, error)
         else:
             await incoming.ack()
@@ -151,7 +155,8 @@ class Worker:
             return
         delay = retry_delay(incoming.tries)
         message = Outgoing(queue=self._queue, payload=incoming.payload, delay=delay, tries=incoming.tries + 1)
-        journal.retried(self._queue, reason, tries=incoming.tries + 1, delay=delay)
+        about = self._about(incoming)
+        journal.retried(self._queue, reason, tries=incoming.tries + 1, delay=delay, post=about)
         try:
             published = await self._surely(lambda: self._bus.publish(message))
         except (
@@ -163,8 +168,15 @@ class Worker:
             await incoming.ack()
 
     async def _end(self, incoming: Incoming, *, reason: str) -> None:
-        journal.parked(self._queue, reason)
+        journal.parked(self._queue, reason, post=self._about(incoming))
         await self._surely(lambda: incoming.park(reason))
+
+    def _about(self, incoming: Incoming) -> str:
+        """The post that a message is about, for the log; empty where it cannot be read."""
+        try:
+            return post_of(self._read(incoming.payload))
+        except Undecodable:
+            return ""
 
     async def _surely(self, act: Callable[[], Awaitable[None]]) -> bool:
         """Do it until it is confirmed: meanwhile the message stays unacked, so nothing is lost if this process ends.

@@ -148,6 +148,7 @@ class ShareOut:
             content=content if ref is None else Content(head=content.head, ref=ref),
             accepted_at=post.accepted_at,
             lane=share.lane,
+            queued_at=time.time(),
             smtputf8=post.smtputf8,
             envid=out.envid,
             ret=out.ret,

@@ -22,7 +22,7 @@ from services.ingress.limits import Conduct
 from services.ingress.patience import Patience
 from services.ingress.recipients import Transaction
 from services.ingress.wire import Wire
-from shared import journal
+from shared import journal, metrics
 from shared.replies import (
     BAD_COMMAND_BYTES,
     LINE_TOO_LONG,
@@ -166,7 +166,7 @@ class Connection(SMTP):
             self._writer.write(f"{reply}\r\n".encode("ascii"))
             self._close()
             return
-        gauge = journal.SESSIONS.labels("lmtp" if self.lmtp else "smtp")
+        gauge = metrics.SESSIONS.labels("lmtp" if self.lmtp else "smtp")
         gauge.inc()
         context.sessions.add(self)
         try:

@@ -151,10 +151,11 @@ class Desk:
             except Lost:
                 return
             except TransientError as error:
-                journal.retried("due reports", error.why or str(error), tries=due.tries, delay=retry_delay(due.tries))
+                why, delay = error.why or str(error), retry_delay(due.tries)
+                journal.retried("due reports", why, tries=due.tries, delay=delay, post=due.post_id)
                 await self._later(due)
             except Exception as error:
-                journal.crashed("due reports", error)
+                journal.crashed("due reports", error, post=due.post_id)
                 await self._later(due)
 
     async def _later(self, due: Due) -> None:

@@ -23,6 +23,7 @@ from services.reporter.letters import reply
 from services.reporter.owners import Owners
 from services.reporter.parked import Filer
 from services.reporter.returned import kept
+from services.reporter.survey import survey
 from services.reporter.sweeper import Sweeper
 from services.reporter.telling import Teller
 from services.reporter.waiting import Kind, Memory, packed
@@ -133,6 +134,10 @@ class Reporter:
         self._filer.stop()
         self._sweeper.stop()
         self.desk.stop()
+
+    async def survey(self) -> None:
+        """How much waits in the whole installation, for the gauges."""
+        await survey(self._bus, self._ledger, self._clock())
 
     async def handle(self, message: Wire, incoming: Incoming) -> None:
         """One outcome, from its message to what is told of it. Raises `Undecodable` for a message that is no outcome."""

@@ -166,7 +166,7 @@ class Teller:
             page = happened[start : start + EVENTS_AT_ONCE]
             await self._bus.emit_all([(events.routing_key(event), events.encode(event)) for event in page])
             for event in page:
-                journal.emitted(events.routing_key(event))
+                journal.emitted(events.routing_key(event), post=str(getattr(event, "post", "")))
 
     async def _told(self, post_id: str, group: str, report_id: str, kind: str, to: tuple[str, ...], at: float) -> None:
         journal.reported(post_id, group=group, kind=kind, to=", ".join(to))

@@ -29,9 +29,9 @@ async def record_surely(ledger: Ledger, hold: Hold, group: str, fates: Sequence[
             with no_cancellation_of_others():
                 await ledger.record(hold.claim, group, fates, owner=owner)
         except TransientError as error:
-            journal.retried("record", str(error), tries=tries, delay=retry_delay(tries))
+            journal.retried("record", str(error), tries=tries, delay=retry_delay(tries), post=hold.claim.post_id)
         except Exception as error:
-            journal.crashed("record", error)
+            journal.crashed("record", error, post=hold.claim.post_id)
             faults += 1
             if faults == FAULTS:
                 raise PermanentError(UNRECORDED, why=f"{type(error).__name__}: {error}") from error

@@ -20,12 +20,14 @@ from services.sender.notify import Notifier
 from services.sender.outcome import Policy, by_answer, decide
 from services.sender.plan import comes_back, follow_up, next_hop, rerouted, senders, sort_out, stopped, to_tell
 from services.sender.recording import record_surely
+from services.sender.survey import show
 from shared import journal
 from shared.bodies import Bodies, BodyMissing
 from shared.bus import Bus, Incoming, Outgoing
 from shared.directory.channels import Channels
 from shared.ledger import Alike, Claim, Ledger
 from shared.messages import Attempted, Delivery, Fate, Recipient, State, Undecodable, Wire, encode
+from shared.metrics import Named
 from shared.replies import PermanentError, Reply
 from shared.routes import RoutesError
 from shared.settings import Settings, seconds
@@ -60,6 +62,8 @@ class Sender:
         self._ledger = ledger
         rng = Random(secrets.randbits(64))  # noqa: S311 - for the order of equal mail exchangers
         self._routes = settings.route_table
+        limits = settings.limit_table
+        self._named = Named(self._routes, (*limits.exact, *limits.suffix))
         self._policy = Policy(settings.retry_delays, seconds(settings.retry_max_age))
         self._hops = hops or Hops(settings, bodies, hostname=greeting_name(hostname or settings.hostname), rng=rng)
         self._claims = Claims(ledger, lease=seconds(settings.claim_lease))
@@ -86,6 +90,10 @@ class Sender:
         self._claims.stop_waiting()
         for worker in self._workers:
             worker.stop()
+
+    async def survey(self) -> None:
+        """The next hops as they are now, for the gauges."""
+        show(self._hops.snapshot(), self._named)
 
     @contextlib.asynccontextmanager
     async def _closing(self) -> AsyncIterator[None]:
@@ -177,6 +185,7 @@ class Sender:
                 recipients=addresses,
                 state=fate.state,
                 hop_kind=kind,
+                lane=delivery.lane,
                 host=fate.hop,
                 reply=str(answer.reply),
                 attempt=fate.attempt,

@@ -35,6 +35,18 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     puts: int = 0
 
 
+MOST_COUNTED = 100_000
+"""Of a longer backlog only so many are counted: the number is for people."""
+
+
+class Backlog(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits in the ledger: reports that are due some time, for how many seconds the longest has been due, parked messages."""
+
+    due: int
+    late: float
+    parked: int
+
+
 class Dues(Protocol):
     """The part of the ledger that remembers what is due. All times are the caller's clock, seconds since the epoch."""
 
@@ -55,6 +67,9 @@ class Dues(Protocol):
 
     async def due_next(self) -> float:
         """When something is to be looked at next; `NEVER` where nothing is due."""
+
+    async def backlog(self, now: float) -> Backlog:
+        """What waits, at the time `now`; of each kind at most `MOST_COUNTED` are counted."""
 
     async def unreached(self, post_id: str, group: str, *, limit: int) -> Sequence[Row]:
         """Recipients who were tried and did not get a copy: at most `limit` who have failed, then as many who are deferred, by key.

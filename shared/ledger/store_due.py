@@ -17,13 +17,13 @@ from shared.database.engine import read, transact
 from shared.database.line import Rows, Step
 from shared.identity import new_id
 from shared.ledger import LedgerUnavailable, PostSummary, Row, store_read
-from shared.ledger.due import NEVER, Due
+from shared.ledger.due import MOST_COUNTED, NEVER, Backlog, Due
 from shared.ledger.fold import people_rows
 from shared.ledger.rows import bounded, clean
 from shared.ledger.store_bulk import Bulk
 from shared.ledger.store_sums import Span, folds, totals_of
 from shared.ledger.tables import due as table
-from shared.ledger.tables import post_groups
+from shared.ledger.tables import parked, post_groups
 from shared.messages import Reason, State
 
 _COLUMNS = {
@@ -109,6 +109,19 @@ class StoredDue:
         async with read(self._engine, LedgerUnavailable) as connection:
             found = await connection.scalar(select(func.min(table.c.at)))
         return NEVER if found is None else float(found)
+
+    async def backlog(self, now: float) -> Backlog:
+        """What waits."""
+        waiting = select(table.c.at).where(table.c.at < NEVER).limit(MOST_COUNTED).subquery()
+        kept = select(parked.c.id).limit(MOST_COUNTED).subquery()
+        asked = select(
+            select(func.count()).select_from(waiting).scalar_subquery(),
+            select(func.min(table.c.at)).where(table.c.at < NEVER).scalar_subquery(),
+            select(func.count()).select_from(kept).scalar_subquery(),
+        )
+        async with read(self._engine, LedgerUnavailable) as connection:
+            due, first, parked_now = (await connection.execute(asked)).one()
+        return Backlog(due=due, late=max(now - first, 0.0) if first is not None else 0.0, parked=parked_now)
 
     # --- what reports are made from ----------------------------------------------------------------------------------
     async def unreached(self, post_id: str, group: str, *, limit: int) -> Sequence[Row]:

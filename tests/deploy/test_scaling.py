@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.sender.notify import THREADS
-from shared import journal
+from shared import metrics
 from shared.settings import Settings
 from shared.topology import PREFIX, Queue
 from tests.deploy.manifests import ROLES, named, of_kind, secret_keys
@@ -86,7 +86,7 @@ def test_the_ingress_scales_on_processor_time_and_in_production_on_connections()
         assert limit["limits"]["cpu"] == "1"  # six tenths of what one process can use
     (connections,) = [one["metadata"] for one in triggers("prod", "ingress") if one["type"] == "prometheus"]
     (metric,) = re.findall(r"sum\((\w+)\{", connections["query"])
-    assert metric == journal.SESSIONS._name  # of those that the ingress has
+    assert metric == metrics.SESSIONS._name  # of those that the ingress has
     assert int(connections["threshold"]) <= Settings().max_connections / 2
 
 

@@ -15,7 +15,7 @@ from shared.bodies import BodyMissing
 from shared.bus import BusUnavailable, Outgoing, Parked
 from shared.groups import SLOTS, Domain, Group, Member
 from shared.ledger import LedgerUnavailable, PostRecord, PostSummary, Row, Standing, TargetRecord, Totals
-from shared.ledger.due import NEVER, Due
+from shared.ledger.due import NEVER, Backlog, Due
 from shared.ledger.notes import Note
 from shared.messages import BodyRef, Delivery, Expanded, Fate, Refused, State, decode, encode
 from shared.topology import Queue
@@ -253,6 +253,12 @@ class MemoryLedger:
 
     async def due_done(self, due: Due, *, detail: str, again: float) -> bool:
         return self._mine(due, at=NEVER if self.dues[due.id].puts == due.puts else again, detail=detail)
+
+    async def backlog(self, now: float) -> Backlog:
+        self._here()
+        open_at = [due.at for due in self.dues.values() if due.at < NEVER]
+        late = max(now - min(open_at), 0.0) if open_at else 0.0
+        return Backlog(due=len(open_at), late=late, parked=0)
 
     async def due_next(self) -> float:
         self._here()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from shared import journal
+from shared import journal, metrics
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ class Broken:
 @pytest.mark.parametrize("error", [BrokenPipeError(), OSError(28, "No space left on device"), ValueError("closed")])
 def test_p1_a_log_that_cannot_be_written_stops_no_mail(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """`accepted` is told after the publish: an exception there would answer 451 for a post that is durable."""
-    lost: Any = journal._UNWRITTEN
+    lost: Any = metrics.UNWRITTEN
     before = lost._value.get()
     monkeypatch.setattr(sys, "stderr", Broken(error))
     journal.accepted("id", mail_from="a@b.test", groups=("c@d.test",), size=1, ip="127.0.0.1", took=0.1)
@@ -52,11 +52,11 @@ def test_one_line_an_event_whatever_is_in_it(capsys: pytest.CaptureFixture[str])
 
 
 def test_recipients_who_were_answered_the_same_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    counter: Any = journal._FATES
+    counter: Any = metrics.FATES
     before = counter.labels("delivered", "smtp")._value.get()
     people = [f"m{n}@x.test" for n in range(100)]
     journal.fate(
-        "p", recipients=people, state="delivered", hop_kind="smtp", host="h", reply="250 OK", attempt=0, age=0.5
+        "p", recipients=people, state="delivered", hop_kind="smtp", lane="bulk", host="h", reply="250 OK", attempt=0, age=0.5
     )
     (line,) = capsys.readouterr().err.splitlines()
     told = json.loads(line)
