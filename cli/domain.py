@@ -14,7 +14,7 @@ app = App(name="domain", help="Mail domains: create, list, set, delete.")
 
 Changes = Annotated[
     list[str] | None,
-    Parameter(name="--set", negative="", help="A setting as key=value: postmaster=ADDRESS, disabled=on|off."),
+    Parameter(name="--set", negative="", help="A setting as key=value, as for `horo domain set`."),
 ]
 
 
@@ -50,15 +50,26 @@ async def list_(*, search: str = "", after: str = "", limit: Limit = 100, json: 
     if json:
         print_json(domains)
         return
-    rows = [(domain.name, domain.postmaster or "-", "disabled" if domain.disabled else "") for domain in domains]
-    print_table(
-        "", ("domain", "postmaster", ""), rows, empty="no domains; `horo group create office@example.com` adds one"
-    )
+    rows = [(domain.name, domain.postmaster or "-", _state(domain), _quotas(domain) or "-") for domain in domains]
+    empty = "no domains; `horo group create office@example.com` adds one"
+    print_table("", ("domain", "postmaster", "", "quotas"), rows, empty=empty)
+
+
+def _state(domain: Domain) -> str:
+    return ", ".join(name for name in ("disabled", "suspended") if getattr(domain, name))
+
+
+def _quotas(domain: Domain) -> str:
+    names = ("max_groups", "max_members", "messages_per_day", "recipients_per_day")
+    return ", ".join(f"{name}={getattr(domain, name)}" for name in names if getattr(domain, name))
 
 
 @app.command(name="set")
 async def set_(name: str, /, *changes: str, json: Json = False) -> None:
-    """Change a domain's settings: postmaster=ADDRESS, disabled=on|off.
+    """Change a domain's settings.
+
+    postmaster=ADDRESS; disabled=on (its mail is refused for good) or suspended=on (it is put off until off); quotas, 0 for none: max_groups,
+    max_members (of all its groups together), messages_per_day, recipients_per_day (UTC; over them mail is put off, and told in `horo trace --group`).
 
     Parameters
     ----------

@@ -37,6 +37,8 @@ NOTES = {
     "probe": "asked whether the address works",
     "suspended": "member suspended",
     "signal": "signal",
+    "stopped": "stopped",
+    "checked": "checked for spam",
 }
 """Notes of a kind that is known; any other is named by its kind."""
 FIRST = ("kind", "member", "recipient", "to", "reason", "status")

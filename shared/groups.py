@@ -22,11 +22,25 @@ NotifyOwners = Literal["failures", "posts", "daily", "none"]
 
 
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
-    """A mail domain whose groups are ours. `postmaster` overrides HORO_POSTMASTER where it is not empty."""
+    """A mail domain whose groups are ours. `postmaster` overrides HORO_POSTMASTER where it is not empty.
+
+    `disabled` is for good: its mail is refused. `suspended` is for now: its mail is put off, and waits with whoever sends it. The quotas are 0 where
+    there is none: groups, memberships in all of them together, and what may be accepted on a day (UTC) in messages and in recipients.
+    """
 
     name: str
     postmaster: str = ""
     disabled: bool = False
+    suspended: bool = False
+    max_groups: int = 0
+    max_members: int = 0
+    messages_per_day: int = 0
+    recipients_per_day: int = 0
+
+    @property
+    def metered(self) -> bool:
+        """Whether what it sends is counted."""
+        return bool(self.messages_per_day or self.recipients_per_day)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

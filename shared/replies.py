@@ -106,7 +106,15 @@ TOO_LARGE = Reply(552, "3.4", "Message is too large")
 LOOP = Reply(554, "4.6", "Too many hops, this looks like a mail loop")
 SEPARATE_TRANSACTION = Reply(452, "5.3", "Please send to this recipient in a separate transaction")
 TOO_MANY_RECIPIENTS = Reply(452, "5.3", "Too many recipients, please send the rest in another transaction")
+SPAM = Reply(550, "7.1", "The message looks like spam and is not accepted")
+SPAM_LATER = Reply(451, "7.1", "The message cannot be accepted now, please try again later")
+DOMAIN_SUSPENDED = Reply(450, "2.1", "Mail for this domain is suspended, please try again later")
+OVER_QUOTA = Reply(452, "2.2", "This domain has sent as much as it may today, please try again later")
+OVER_QUOTA_EVER = Reply(552, "2.2", "The group has more members than its domain may write to in a day")
 AMBIGUOUS_AUTHOR = Reply(550, "6.0", "The message must have exactly one From: address to post to this group")
+
+TRACED = frozenset((SPAM_LATER, DOMAIN_SUSPENDED, OVER_QUOTA))
+"""Replies that put mail off and are told like refusals: an administrator wants to know why mail for a group does not come."""
 
 # --- syntax and sequence ----------------------------------------------------------------------------------------------
 BAD_LINE_ENDING = Reply(521, "5.2", "Bare CR, bare LF or NUL is not allowed")

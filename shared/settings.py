@@ -64,6 +64,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "file:"
     smtp_listen: Annotated[str, _text("SMTP address, host:port; empty for none")] = "127.0.0.1:2525"
     lmtp_listen: Annotated[str, _text("LMTP address, host:port; empty for none")] = "127.0.0.1:2424"
+    socketmap_listen: Annotated[
+        str, _text("Address where Postfix asks by socketmap which addresses are ours, host:port; empty for none")
+    ] = ""
     console_listen: Annotated[str, _text("Console address, host:port; empty for none")] = "127.0.0.1:8080"
     health_listen: Annotated[str, _text("Address of /livez, /readyz and /metrics, host:port; empty for none")] = (
         "127.0.0.1:9090"
@@ -88,6 +91,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_relays: Annotated[
         str, _text("Addresses or networks whose Authentication-Results are believed, comma separated")
     ] = ""
+    rspamd_url: Annotated[str, _text("rspamd's worker that checks posts, http://host:11333; empty for none")] = ""
+    rspamd_fail: Annotated[str, _text("Posts without rspamd's verdict: open (accepted) or closed (451)")] = "open"
+    rspamd_timeout: Annotated[str, _text("Longest wait for rspamd's verdict")] = "10s"
+    rspamd_max_size: Annotated[int, _whole("Largest message that rspamd is asked about, octets", 1024, 1 << 31)] = (
+        35 << 20
+    )
     postmaster: Annotated[
         str, _text("Address that gets mail for postmaster@ and for owners where a group has none")
     ] = ""
@@ -183,15 +192,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "When the database is brought to this version: start (by the process that starts first) or command (`horo migrate` alone)"
         ),
     ] = "start"
-    log_level: Annotated[str, _text("debug, info, warning or error")] = "info"
-    log_format: Annotated[str, _text("json, or console for people")] = "json"
-
-    @property
-    def data_path(self) -> Path:
-        """HORO_DATA as a path."""
-        return Path(self.data)
-
-    @property
     trace_endpoint: Annotated[
         str,
         _text(
@@ -206,6 +206,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=1,
         ),
     ] = 1.0
+    log_level: Annotated[str, _text("debug, info, warning or error")] = "info"
+    log_format: Annotated[str, _text("json, or console for people")] = "json"
+
+    @property
+    def data_path(self) -> Path:
+        """HORO_DATA as a path."""
+        return Path(self.data)
+
+    @property
     def effective_database_url(self) -> str:
         """HORO_DATABASE_URL, or the SQLite file in HORO_DATA."""
         return self.database_url or f"sqlite:///{self.data_path / 'horo.db'}"
@@ -263,6 +272,7 @@ _DURATIONS = (
     "claim_lease",
     "ledger_keep",
     "drain_timeout",
+    "rspamd_timeout",
 )
 _NEVER_ZERO = (
     "command_timeout",
@@ -271,16 +281,20 @@ _NEVER_ZERO = (
     "hop_timeout",
     "claim_lease",
     "drain_timeout",
+    "rspamd_timeout",
 )
 _SCHEMES = {
     "database_url": ("sqlite:", "postgresql:"),
     "broker_url": ("embedded:", "amqp:", "amqps:"),
     "cache_url": ("memory:", "redis:", "rediss:"),
     "bodies_url": ("file:", "s3:"),
+    "trace_endpoint": ("http:", "https:"),
+    "rspamd_url": ("http://", "https://"),
 }
 _CHOICES = {
     "tls_out": ("none", "opportunistic", "required"),
     "language": ("en", "bg"),
+    "rspamd_fail": ("open", "closed"),
     "migrate": ("start", "command"),
     "log_level": ("debug", "info", "warning", "error"),
     "log_format": ("json", "console"),
@@ -288,8 +302,6 @@ _CHOICES = {
 
 
 def load(environ: Mapping[str, str]) -> Settings:
-    "trace_endpoint": ("http:", "https:"),
-    "rspamd_url": ("http://", "https://"),
     """The settings of this process: defaults, then the file that HORO_CONFIG names, then the environment. Raises `SettingsError`."""
     values: dict[str, Any] = {}
     if config := environ.get("HORO_CONFIG", ""):
@@ -342,7 +354,7 @@ def _check(settings: Settings) -> None:
     _attempt("trusted_relays", _networks, settings.trusted_relays)
     _attempt("channel_networks", _networks, settings.channel_networks)
     _attempt("retry_schedule", lambda _: settings.retry_delays, settings.retry_schedule)
-    for field in ("smtp_listen", "lmtp_listen", "console_listen", "health_listen"):
+    for field in ("smtp_listen", "lmtp_listen", "socketmap_listen", "console_listen", "health_listen"):
         if value := getattr(settings, field):
             _attempt(field, endpoint, value)
     for field, schemes in _SCHEMES.items():

@@ -173,7 +173,7 @@ class Walk:
 
     async def _disabled(self, group: Group) -> bool:
         domain = await self._directory.domain(group.domain)
-        return group.settings.disabled or domain is None or domain.disabled
+        return group.settings.disabled or domain is None or domain.disabled or domain.suspended
 
 
 class Aim(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from shared.directory import Directory
 from shared.groups import Group
 from shared.headers import loops
 from shared.ledger import Ledger, Opened, PostRecord, Verdict
-from shared.ledger.notes import stop_note
+from shared.ledger.notes import check_note, stop_note
 from shared.messages import (
     Content,
     Expanded,
@@ -159,6 +159,8 @@ class Expander:
         opened = await self._ledger.open_post(record, records)
         if opened.stopped and post.parent is not None:  # with the one that it was made from: this one's sums say so too
             await self._ledger.note(stop_note(post.id, at=time.time(), why=f"with post {post.parent}"))
+        if post.checked is not None:
+            await self._ledger.note(check_note(post.id, post.accepted_at, post.checked))
         return opened, record
 
     async def _aims(self, post: Post, targets: Sequence[Target], groups: Groups, opened: Opened) -> list[Aim]:

@@ -42,7 +42,14 @@ class IngressService:
 def build(parts: Parts) -> IngressService:
     """An ingress from its parts."""
     return IngressService(
-        Ingress(parts.settings, bus=parts.bus, directory=parts.directory, bodies=parts.bodies, hostname=parts.hostname)
+        Ingress(
+            parts.settings,
+            bus=parts.bus,
+            directory=parts.directory,
+            bodies=parts.bodies,
+            days=parts.ledger,
+            hostname=parts.hostname,
+        )
     )
 
 

@@ -12,8 +12,12 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 
+import msgspec
+
 from services.ingress.data import Received
-from services.ingress.recipients import Accepted, Transaction
+from services.ingress.quota import Quota
+from services.ingress.recipients import Accepted, Transaction, Verdicts
+from services.ingress.screen import MARK, UNSCREENED, Screen, Screened
 from shared import authresults, journal, policy
 from shared.bus import Bus, Outgoing
 from shared.directory import Directory
@@ -22,6 +26,7 @@ from shared.membership import is_member
 from shared.messages import Origin, Post, encode
 from shared.replies import (
     AUTOMATIC,
+    DOMAIN_SUSPENDED,
     GROUP_DISABLED,
     GROUP_UNKNOWN,
     LOOP,
@@ -88,9 +93,13 @@ class _Seen:
 class Acceptance:
     """Judges received messages and makes the accepted ones durable."""
 
-    def __init__(self, settings: Settings, *, bus: Bus, directory: Directory, timeout: float) -> None:
+    def __init__(
+        self, settings: Settings, *, bus: Bus, directory: Directory, timeout: float, quota: Quota, screen: Screen
+    ) -> None:
         self._bus = bus
         self._directory = directory
+        self._quota = quota
+        self._screen = screen
         self._timeout = timeout
         self._relays = relays(settings.trusted_relays)
 
@@ -122,28 +131,43 @@ class Acceptance:
     ) -> list[Reply]:
         seen = _Seen(received, mail.mail_from, relayed=is_relay(origin.ip, self._relays))
         verdicts = await self._judge(mail, received, seen)
-        refused = {identity for identity, reply in verdicts.items() if reply is not None}
-        if one_answer and refused and len(refused) < len(verdicts):
-            # Changed by an administrator since RCPT: one answer cannot be right for all. The client comes again, and RCPT sorts them.
-            return [TROUBLE] * len(mail.accepted)
-        passed = [accepted for identity, accepted in mail.targets.items() if identity not in refused]
-        done = OK
-        if passed:
-            post = await self._publish(mail, passed, received, origin, seen)
-            done = Reply(OK.code, OK.detail, f"OK queued as {post.id}")
-            journal.accepted(
-                post.id,
-                mail_from=mail.mail_from,
-                groups=tuple(target.group for target in post.targets),
-                size=received.size,
-                ip=origin.ip,
-                took=time.monotonic() - started,
-            )
+        screened = await self._screened(mail, received, origin, verdicts)
+        async with self._quota.spending(mail.targets, verdicts) as spent:
+            refused = {identity for identity, reply in verdicts.items() if reply is not None}
+            if one_answer and refused and len(refused) < len(verdicts):
+                # Changed by an administrator since RCPT: one answer cannot be right for all. The client comes again, and RCPT sorts them.
+                return [TROUBLE] * len(mail.accepted)
+            passed = [accepted for identity, accepted in mail.targets.items() if identity not in refused]
+            done = OK
+            if passed:
+                post = await self._publish(mail, passed, received, origin, seen, screened)
+                spent.clear()  # it is sent, and stays counted
+                done = Reply(OK.code, OK.detail, f"OK queued as {post.id}")
+                journal.accepted(
+                    post.id,
+                    mail_from=mail.mail_from,
+                    groups=tuple(target.group for target in post.targets),
+                    size=received.size,
+                    ip=origin.ip,
+                    took=time.monotonic() - started,
+                )
         return [verdicts[accepted.identity] or done for accepted in mail.accepted]
 
-    async def _judge(
-        self, mail: Transaction, received: Received, seen: _Seen
-    ) -> dict[tuple[str, str, str], Reply | None]:
+    async def _screened(self, mail: Transaction, received: Received, origin: Origin, verdicts: Verdicts) -> Screened:
+        """The spam check of a message that a group would take; what it refuses is refused to groups alone."""
+        posts = [
+            identity
+            for identity, accepted in mail.targets.items()
+            if accepted.group is not None and verdicts[identity] is None
+        ]
+        if not posts or not self._screen.active:
+            return UNSCREENED
+        screened = await self._screen.screen(mail, received, origin, relayed=is_relay(origin.ip, self._relays))
+        if screened.reply is not None:
+            verdicts.update(dict.fromkeys(posts, screened.reply))
+        return screened
+
+    async def _judge(self, mail: Transaction, received: Received, seen: _Seen) -> Verdicts:
         """The refusal of each target, None for those that pass."""
         if policy.received_count(received.head) > MAX_RECEIVED:
             return dict.fromkeys(mail.targets, LOOP)
@@ -160,6 +184,8 @@ class Acceptance:
         settings = group.settings
         if domain.disabled or settings.disabled:
             return GROUP_DISABLED
+        if domain.suspended:
+            return DOMAIN_SUSPENDED
         if settings.max_size and seen.size > settings.max_size:
             return TOO_LARGE
         if settings.reject_automatic and seen.automatic:
@@ -177,14 +203,23 @@ class Acceptance:
         )
 
     async def _publish(
-        self, mail: Transaction, passed: Sequence[Accepted], received: Received, origin: Origin, seen: _Seen
+        self,
+        mail: Transaction,
+        passed: Sequence[Accepted],
+        received: Received,
+        origin: Origin,
+        seen: _Seen,
+        screened: Screened,
     ) -> Post:
+        content = screened.content or await received.commit()
+        if screened.marked:
+            content = msgspec.structs.replace(content, head=MARK + content.head)
         post = Post(
             id=new_id(),
             accepted_at=time.time(),
             mail_from=mail.mail_from,
             targets=tuple(accepted.target for accepted in passed),
-            content=await received.commit(),
+            content=content,
             digest=received.digest,
             origin=origin,
             smtputf8=mail.params.smtputf8,
@@ -192,6 +227,7 @@ class Acceptance:
             ret=mail.params.ret,
             authenticated=seen.author if seen.verdict == "pass" else None,
             verdict=seen.verdict,
+            checked=screened.checked,
         )
         await self._bus.publish(Outgoing(queue=Queue.POSTS, payload=encode(post)), timeout=self._timeout)
         return post

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 import msgspec
 
 from services.ingress.params import MailParams, RcptParams
+from services.ingress.quota import Quota
 from shared import policy
 from shared.address import Address, split_role
 from shared.directory import Directory
@@ -17,6 +18,7 @@ from shared.groups import Group
 from shared.messages import Target, TargetKind
 from shared.replies import (
     AUTOMATIC,
+    DOMAIN_SUSPENDED,
     FOREIGN_DOMAIN,
     GROUP_DISABLED,
     GROUP_UNKNOWN,
@@ -48,6 +50,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
     target: Target
     group: Group | None
+    metered: str = ""  # its domain, where that has a quota for the day
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -58,7 +61,7 @@ class Accepted(msgspec.Struct, frozen=True):
     @property
     def data_policy(self) -> Hashable:
         """What DATA will be judged by: over SMTP, recipients of one transaction share it (P5)."""
-        return None if self.group is None else policy.data_policy(self.group)
+        return None if self.group is None else (policy.data_policy(self.group), self.metered)
 
 
 class Transaction(msgspec.Struct, kw_only=True):
@@ -75,17 +78,22 @@ class Transaction(msgspec.Struct, kw_only=True):
         self.accepted.append(self.targets.setdefault(recipient.identity, recipient))
 
 
+Verdicts = dict[tuple[str, str, str], Reply | None]
+"""The refusal of each target by its identity, None for those that pass."""
+
+
 class Recipients:
     """Decides about recipients by the directory."""
 
-    def __init__(self, directory: Directory, *, max_recipients: int) -> None:
+    def __init__(self, directory: Directory, *, max_recipients: int, quota: Quota) -> None:
         self._directory = directory
+        self._quota = quota
         self._max_recipients = max_recipients
 
     async def decide(self, mail: Transaction, address: Address, params: RcptParams, *, one_answer: bool) -> Accepted:
         """The recipient, if it is accepted; `one_answer` says that one reply after the dot must do for all (SMTP, not LMTP).
 
-        Raises `Refusal`; `DirectoryUnavailable` when the directory does not answer. How long it is waited for is the caller's.
+        Raises `Refusal`; `DirectoryUnavailable`, `LedgerUnavailable` when they do not answer. How long it is waited for is the caller's.
         """
         if len(mail.accepted) >= self._max_recipients:
             raise Refusal(TOO_MANY_RECIPIENTS)
@@ -98,6 +106,7 @@ class Recipients:
     async def _find(self, address: Address, params: RcptParams) -> Accepted:
         role, key, _ = split_role(address.key)
         kind = _KINDS[role]
+        domain = None
         if address.domain:
             domain = await self._directory.domain(address.domain)
             if domain is None:
@@ -110,7 +119,13 @@ class Recipients:
         group = await self._directory.group(key)
         if group is None:
             raise Refusal(GROUP_UNKNOWN)
-        return Accepted(target, group if kind is TargetKind.GROUP else None)
+        if domain is not None and domain.suspended:
+            raise Refusal(DOMAIN_SUSPENDED, group=group.address)
+        if kind is not TargetKind.GROUP:
+            return Accepted(target, None)
+        if domain is not None and (over := await self._quota.refusal(domain)) is not None:
+            raise Refusal(over, group=group.address)
+        return Accepted(target, group, domain.name if domain is not None and domain.metered else "")
 
 
 def _check(mail: Transaction, recipient: Accepted) -> None:

@@ -9,16 +9,19 @@ import ssl
 from collections.abc import Callable
 
 from services.ingress.accept import Acceptance
-from services.ingress.connection import Connection
 from services.ingress.context import Context
 from services.ingress.limits import Crowd, Limits, Pace, connection_limit
 from services.ingress.outcomes import Refusals
+from services.ingress.quota import Quota
 from services.ingress.recipients import Recipients
+from services.ingress.screen import Screen
 from services.ingress.session import LmtpSession, Session
+from services.ingress.socketmap import Socketmap
 from shared import journal
 from shared.bodies import Bodies
 from shared.bus import Bus
 from shared.directory import Directory
+from shared.ledger.days import Days
 from shared.settings import Settings, SettingsError, endpoint
 
 GRACE = 30.0
@@ -50,19 +53,32 @@ class Ingress:
         bus: Bus,
         directory: Directory,
         bodies: Bodies,
+        days: Days | None = None,
         hostname: str = "",
         limits: Limits | None = None,
     ) -> None:
-        """`hostname` and `limits` stand in for what the settings say. Raises `SettingsError` for a certificate that cannot be used."""
+        """`days` is the ledger that counts for quotas; `hostname` and `limits` stand in for what the settings say.
+
+        Raises `SettingsError` for a certificate that cannot be used.
+        """
         limits = limits or Limits.of(settings)
         self._settings = settings
         self._refusals = Refusals(bus)
+        self._socketmap = Socketmap(directory, most=settings.max_connections_per_ip)
+        quota = Quota(directory, days)
         self._servers: dict[str, asyncio.Server] = {}
         self._context = Context(
             hostname=hostname or settings.hostname or socket.gethostname(),
             limits=limits,
-            recipients=Recipients(directory, max_recipients=limits.max_recipients),
-            acceptance=Acceptance(settings, bus=bus, directory=directory, timeout=limits.accept_timeout),
+            recipients=Recipients(directory, max_recipients=limits.max_recipients, quota=quota),
+            acceptance=Acceptance(
+                settings,
+                bus=bus,
+                directory=directory,
+                timeout=limits.accept_timeout,
+                quota=quota,
+                screen=Screen(settings, bodies),
+            ),
             bodies=bodies,
             crowd=Crowd(
                 total=connection_limit(settings.max_connections, _descriptors()),
@@ -89,11 +105,12 @@ class Ingress:
         try:
             await self._listen("smtp", self._settings.smtp_listen, lambda: Session(self._context))
             await self._listen("lmtp", self._settings.lmtp_listen, lambda: LmtpSession(self._context))
+            await self._listen("socketmap", self._settings.socketmap_listen, self._socketmap.protocol)
         except BaseException:
             await self.stop(grace=0)
             raise
 
-    async def _listen(self, name: str, address: str, factory: Callable[[], Connection]) -> None:
+    async def _listen(self, name: str, address: str, factory: Callable[[], asyncio.BaseProtocol]) -> None:
         if not address:
             return
         host, port = endpoint(address)
@@ -108,6 +125,7 @@ class Ingress:
         context.draining = True
         for server in self._servers.values():
             server.close()
+        await self._socketmap.stop()
         sessions = _tasks(context)
         if sessions and grace:
             _, rest = await asyncio.wait(sessions, timeout=min(IDLE_GRACE, grace))

@@ -45,6 +45,7 @@ from shared.replies import (
     TOO_LARGE,
     TOO_MANY_ERRORS,
     TOO_SLOW,
+    TRACED,
     TROUBLE,
     UNKNOWN_COMMAND,
     UTF8_NEEDED,
@@ -238,7 +239,7 @@ class Session(Connection):
 
     def _note_refusal(self, mail: Transaction, reply: Reply, *, group: str, recipient: str) -> None:
         journal.refused(str(reply), reply.code, ip=self.ip, recipient=recipient, mail_from=mail.mail_from)
-        if group and reply.kind is Kind.PERMANENT:
+        if group and (reply.kind is Kind.PERMANENT or reply in TRACED):
             self.context.refusals.note(group, reply, mail_from=mail.mail_from, ip=self.ip)
 
     # --- the message ---

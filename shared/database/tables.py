@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 metadata = MetaData(
@@ -69,6 +70,11 @@ domains = Table(
     Column("name", Octets, primary_key=True),
     _text("postmaster"),
     Column("disabled", Boolean, nullable=False),
+    Column("suspended", Boolean, nullable=False, server_default=false()),
+    Column("max_groups", BigInteger, nullable=False, server_default="0"),
+    Column("max_members", BigInteger, nullable=False, server_default="0"),
+    Column("messages_per_day", BigInteger, nullable=False, server_default="0"),
+    Column("recipients_per_day", BigInteger, nullable=False, server_default="0"),
 )
 
 groups = Table(

@@ -179,17 +179,20 @@ def member_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def domain(current: Domain, changes: Mapping[str, Any]) -> Domain:
-    """A domain with `postmaster` and `disabled` changed."""
+    """A domain with its settings changed, its name apart."""
     made = current
     for name, value in changes.items():
         match name:
             case "postmaster":
                 text = _as_text(name, value).strip()
                 made = msgspec.structs.replace(made, postmaster=_address(name, text, current.name) if text else "")
-            case "disabled":
-                made = msgspec.structs.replace(made, disabled=_as_bool(name, value))
+            case "disabled" | "suspended":
+                made = msgspec.structs.replace(made, **{name: _as_bool(name, value)})
+            case "max_groups" | "max_members" | "messages_per_day" | "recipients_per_day":
+                made = msgspec.structs.replace(made, **{name: _as_count(name, value)})
             case _:
-                raise DirectoryError(f"{shown(name)}: no such setting of a domain; there are postmaster, disabled")
+                there = ", ".join(Domain.__struct_fields__[1:])
+                raise DirectoryError(f"{shown(name)}: no such setting of a domain; there are {there}")
     return made
 
 
@@ -231,6 +234,16 @@ def _as_size(name: str, value: Any) -> int:
         found = -1
     if isinstance(value, bool) or not 0 <= found <= _MAX_SIZE:
         raise DirectoryError(f"{name}: {shown(value)} is no number of octets from 0 (no limit of its own) on")
+    return found
+
+
+def _as_count(name: str, value: Any) -> int:
+    try:
+        found = msgspec.convert(value, int, strict=False)
+    except msgspec.ValidationError:
+        found = -1
+    if isinstance(value, bool) or not 0 <= found <= _MAX_SIZE:
+        raise DirectoryError(f"{name}: {shown(value)} is no number from 0 (no quota) on")
     return found
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.database.batch import Batcher, Entry
 from shared.database.line import Rows, Step, open_line
 from shared.directory import DirectoryUnavailable
-from shared.directory.store_rows import MEMBER_COLUMNS, to_domain, to_group, to_member
+from shared.directory.store_rows import DOMAIN_COLUMNS, MEMBER_COLUMNS, to_domain, to_group, to_member
 from shared.groups import Domain, Group, Member
 from shared.replies import TransientError
 
@@ -40,7 +40,7 @@ def _step(body: str, values: dict[str, Any]) -> Step:
 
 
 _COUNTER = Step(dict.fromkeys(("sqlite", "postgresql"), "SELECT seq FROM directory_state WHERE id = 1"), {})
-_DOMAINS = "SELECT d.name, d.postmaster, d.disabled FROM r JOIN domains d ON d.name = r.name"
+_DOMAINS = f"SELECT {', '.join(f'd.{name}' for name in DOMAIN_COLUMNS)} FROM r JOIN domains d ON d.name = r.name"  # noqa: S608
 _GROUPS = "SELECT g.id, g.address, g.settings, g.members FROM r JOIN groups g ON g.address = r.name"
 # A list that is too long is told of, and not read; a line asks by index, so how long the others are is no matter (`store_read._of_group`).
 _MEMBERS = (
@@ -55,12 +55,6 @@ class _GroupRow(NamedTuple):
     address: str
     settings: str
     members: int
-
-
-class _DomainRow(NamedTuple):
-    name: str
-    postmaster: str
-    disabled: bool
 
 
 class Asked:
@@ -102,7 +96,7 @@ class Asked:
         if not (counter := told.pop(0)):
             raise DirectoryUnavailable("the change counter is missing: the database is damaged")
         seq = counter[0][0]
-        domains = {row[0]: to_domain(_DomainRow(*row)) for row in (told.pop(0) if kinds["domain"] else ())}
+        domains = {row[0]: to_domain(row) for row in (told.pop(0) if kinds["domain"] else ())}
         groups = {row[1]: to_group(_GroupRow(*row), seq) for row in (told.pop(0) if kinds["group"] else ())}
         members = _lists(told.pop(0)) if lists else {}
         return [(_found(entry, domains, groups, members), seq) for entry in entries]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +21,9 @@ MEMBER_COLUMNS = (
     members.c.bounce,
     members.c.group_key,
 )
+
+DOMAIN_COLUMNS = Domain.__struct_fields__
+"""The columns of a domain are its fields."""
 
 _settings = msgspec.json.Decoder(Settings)
 _fields = frozenset(Settings.__struct_fields__)
@@ -47,9 +51,9 @@ def searched(address: str, settings: Settings) -> str:
     return f"{address} {settings.title}".casefold()
 
 
-def to_domain(row: Any) -> Domain:
-    """A row of `domains`."""
-    return Domain(name=row.name, postmaster=row.postmaster, disabled=row.disabled)
+def to_domain(row: Sequence[Any]) -> Domain:
+    """A row of `DOMAIN_COLUMNS`. SQLite has 0 and 1 for a switch."""
+    return msgspec.convert(dict(zip(DOMAIN_COLUMNS, row, strict=True)), Domain, strict=False)
 
 
 def to_group(row: Any, seq: int) -> Group:

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import msgspec
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +18,7 @@ from shared.directory import Added, Conflict, DirectoryUnavailable, NewMember, N
 from shared.directory.rules import Prepared
 from shared.directory.store_channels import StoredChannels
 from shared.directory.store_import import GROWN, import_members, note_statistics
+from shared.directory.store_quota import within_quota
 from shared.directory.store_read import SqlReader
 from shared.directory.store_rows import (
     MEMBER_COLUMNS,
@@ -129,7 +131,7 @@ class SqlDirectory(StoredChannels, SqlReader):
                 raise NotFound(f"there is no domain {key}")
             made = rules.domain(found, changes)
             await change.sql.execute(
-                update(domains).where(domains.c.name == key).values(postmaster=made.postmaster, disabled=made.disabled)
+                update(domains).where(domains.c.name == key).values(**msgspec.structs.asdict(made))
             )
             change.touched("domain", key)
             return made
@@ -167,6 +169,7 @@ class SqlDirectory(StoredChannels, SqlReader):
             query = insert(groups).values(**values, search=searched(key, made)).returning(groups.c.id)
             group_id = (await change.sql.execute(query)).scalar_one()
             added = await _add(change, group_id, rows)
+            await within_quota(change.sql, name, more_groups=True, more_members=added)
             await _appeared(change, key)
             change.touched("group", key)
             return Group(id=group_id, address=key, settings=made, members=added, seq=change.seq)
@@ -211,6 +214,7 @@ class SqlDirectory(StoredChannels, SqlReader):
             row = await _group_row(change.sql, key)
             added = await _add(change, row.id, rows)
             if added:
+                await within_quota(change.sql, row.domain, more_members=added)
                 change.touched("group", key)
             return Added(added=added, present=len(rows) - added)
 
@@ -257,6 +261,7 @@ class SqlDirectory(StoredChannels, SqlReader):
         async with import_members(self._engine, key, members, replace=replace) as merge:
             change = await begin(merge.sql)
             added = await merge.run(change.touched)
+            await within_quota(merge.sql, key.rpartition("@")[2], more_members=added.added - added.removed)
             await finish(change)
         self._tell(change)
         if added.added >= GROWN:
@@ -271,9 +276,7 @@ async def _domain(sql: AsyncConnection, name: str) -> Domain | None:
 
 
 async def _add_domain(change: Change, domain: Domain) -> None:
-    await change.sql.execute(
-        insert(domains).values(name=domain.name, postmaster=domain.postmaster, disabled=domain.disabled)
-    )
+    await change.sql.execute(insert(domains).values(**msgspec.structs.asdict(domain)))
     change.touched("domain", domain.name)
 
 

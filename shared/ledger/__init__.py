@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from shared.ledger.bounces import Bounces
+from shared.ledger.days import Days
 from shared.ledger.due import Dues
 from shared.ledger.notes import Notes
 from shared.ledger.traces import Traces
@@ -189,7 +190,7 @@ class ParkedRecord(msgspec.Struct, frozen=True, kw_only=True):
     at: float
 
 
-class Ledger(Bounces, Dues, Notes, Traces, Protocol):
+class Ledger(Bounces, Days, Dues, Notes, Traces, Protocol):
     """The port. All methods raise `LedgerUnavailable` when SQL does not answer in time; every method is idempotent."""
 
     # the expander's

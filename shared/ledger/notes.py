@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from shared.messages import Checked
+
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that happened to a post. `kind` is a word ("report", "bounce", ...), `detail` what is known of it, by name.
@@ -29,6 +31,14 @@ STOPPED = "stopped"
 def stop_note(post_id: str, *, at: float, why: str) -> Note:
     """What stops a post, durably and once: no batch of it is claimed any more, and whoever has no copy by then gets none."""
     return Note(post_id=post_id, kind=STOPPED, group="", at=at, unique="", detail={"why": why} if why else {})
+
+
+def check_note(post_id: str, at: float, checked: Checked) -> Note:
+    """What a spam check said of a post."""
+    detail = {"action": checked.action}
+    if checked.required:
+        detail |= {"score": f"{checked.score:g} of {checked.required:g}", "symbols": " ".join(checked.symbols)}
+    return Note(post_id=post_id, kind="checked", group="", at=at, unique="", detail=detail)
 
 
 class Notes(Protocol):

@@ -39,6 +39,7 @@ from shared.ledger import (
 from shared.ledger.rows import bounded
 from shared.ledger.store_bounces import StoredBounces
 from shared.ledger.store_bulk import CLOCK
+from shared.ledger.store_days import StoredDays
 from shared.ledger.store_due import StoredDue
 from shared.ledger.store_notes import StoredNotes
 from shared.ledger.store_sweep import Sweeper, needs_body
@@ -64,7 +65,7 @@ _KINDS: dict[str, _Kind] = {  # in the order in which they are done: who takes s
 }
 
 
-class SqlLedger(StoredTraces, StoredBounces, StoredDue, StoredNotes):
+class SqlLedger(StoredTraces, StoredBounces, StoredDays, StoredDue, StoredNotes):
     """The ledger in one database. `owned`: the engine is disposed of by `close`."""
 
     def __init__(self, engine: AsyncEngine, *, owned: bool = False) -> None:

@@ -207,6 +207,16 @@ notes = Table(
     comment="What happened to a post beside its copies: reports, bounces. mark: of what makes the note one; detail: JSON",
 )
 
+domain_days = Table(
+    "domain_days",
+    metadata,
+    _key("domain", primary=True),
+    _key("day", primary=True),
+    Column("messages", BigInteger(), nullable=False),
+    Column("recipients", BigInteger(), nullable=False),
+    comment="What domains with a quota have sent on a day (UTC, ISO 8601): messages accepted, and the recipients that their groups had",
+)
+
 due = Table(
     "due",
     metadata,
