@@ -69,7 +69,7 @@ def printed(client: docker.DockerClient, script: str, interpreter: Sequence[str]
     """What a script prints that runs in a container of the image; with another end than 0 it is a failed test."""
     with running(client, [script], entrypoint=list(interpreter)) as container:
         status = container.wait(timeout=120)["StatusCode"]
-        said = container.logs().decode(errors="replace")
+        said = str(container.logs().decode(errors="replace"))
     assert status == 0, said
     return said
 

@@ -38,7 +38,7 @@ ROOT = built.ROOT
 PEOPLE = ("ana@example.org", "boris@example.org", "vera@example.org")
 GROUP = "office@example.test"
 LARGEST = 270_000_000
-"""Octets that Horo and its packages may add to the base; 213 million when this was written, a third of it bytecode."""
+"""Octets that Horo and its packages may add to the base; 222 million when this was written, 54 of them bytecode."""
 
 INVENTORY = """
 import compileall, importlib.metadata, importlib.util, json, os, shutil, stat, subprocess, sys
@@ -119,7 +119,9 @@ def test_all_of_it_is_compiled(inventory: dict[str, Any]) -> None:
 
 
 def test_the_bill_of_materials_is_of_its_schema(inventory: dict[str, Any]) -> None:
-    assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(inventory["sbom"]) is None
+    schema = JsonStrictValidator(SchemaVersion.V1_5)
+    assert schema.validate_str(inventory["sbom"]) is None
+    assert schema.validate_str(inventory["sbom"].replace('"type": "library"', '"type": "books"')) is not None
 
 
 def test_the_bill_of_materials_names_what_is_installed_and_what_the_lock_says(
