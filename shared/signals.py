@@ -21,7 +21,8 @@ from shared.topology import Queue
 
 MOST_OCTETS = 128 * 1024
 """Octets of one request: ten thousand characters in any writing, and all the rest."""
-DAY = 86400
+SAME = 600
+"""Seconds for which a repetition has the same id. No longer: an id's time is what a signal is found and sorted by."""
 MAX_AGE = 86400.0
 """Seconds after which a signal is no news any more: a channel that could not be told by then is not tried again."""
 
@@ -80,16 +81,16 @@ def request(**fields: str) -> SignalRequest:
 def signal_of(asked: SignalRequest, *, origin: str, now: float | None = None) -> Signal:
     """The signal that a request asks for. `origin` stands in where the request names none. Raises `SignalError`.
 
-    With an `id` of the origin's the signal's own id is made of it and of the day (UTC): a repetition on the same day is the same signal, one on
-    another day is recognised by the ledger (`Signal.once`). An id must begin with its time, for the ledger keeps and drops posts by that.
+    With an `id` of the origin's the signal's own id is made of it and of the ten minutes it comes in: a repetition within them is the same
+    signal, a later one is recognised by the ledger (`Signal.once`). An id must begin with its time, for the ledger keeps and drops posts by that.
     """
     at = time.time() if now is None else now
     group = _group(asked.group)
     _printable(asked)
     sender = asked.origin or origin
-    day = new_id(at - at % DAY)
+    begun = new_id(at - at % SAME)
     return Signal(
-        id=derive(day[:10], "signal", sender, group, asked.id) if asked.id else new_id(at),
+        id=derive(begun[:10], "signal", sender, group, asked.id) if asked.id else new_id(at),
         group=group,
         text=asked.text,
         title=asked.title,

@@ -43,7 +43,7 @@ IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
-        description="A repeated request with the same key and token is the same signal, with the same id on the same day (UTC)",
+        description="A repeated request with the same key and token is the same signal, with the same id within the same ten minutes",
         min_length=1,
         max_length=KEY_LIMIT,
     ),
