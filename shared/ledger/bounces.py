@@ -96,6 +96,9 @@ class Bounces(Protocol):
     async def suspensions(self, group: str, members: Sequence[str]) -> Mapping[str, Suspension]:
         """The suspensions of these members of a group, by key."""
 
+    async def suspended_since(self, group: str, at: float) -> int:
+        """How many members of a group were suspended since that time and are not brought back."""
+
     async def bring_back(self, group: str, member: str) -> None:
         """Forget all failures, probes and the suspension of a member."""
 

@@ -148,6 +148,13 @@ class StoredBounces:
             rows = (await connection.execute(query.where(suspensions.c.member_key.in_(sorted(names))))).all()
         return {names[row.member_key]: _suspension(row, names[row.member_key]) for row in rows}
 
+    async def suspended_since(self, group: str, at: float) -> int:
+        """How many members of a group were suspended since that time."""
+        columns = suspensions.c
+        query = select(func.count()).select_from(suspensions)
+        async with read(self._engine, LedgerUnavailable) as connection:
+            return await connection.scalar(query.where(columns.group_key == bounded(group), columns.at >= at)) or 0
+
     async def bring_back(self, group: str, member: str) -> None:
         """Forget all failures, probes and the suspension of a member."""
 

@@ -114,6 +114,8 @@ async def test_a_suspension_is_known_until_the_member_is_brought_back(ledger: Sq
         await ledger.suspended(each)
     assert await ledger.suspensions(GROUP, ["boris@x.test", "vera@x.test"]) == {"boris@x.test": again}
     assert await ledger.suspensions(BOARD, ["boris@x.test"]) == {}
+    counted = [await ledger.suspended_since(group, at) for group, at in ((GROUP, NOW), (GROUP, NOW + 1), (BOARD, 0.0))]
+    assert counted == [1, 0, 0]
     for _ in range(2):
         await ledger.bring_back(GROUP, "boris@x.test")
     assert await ledger.suspensions(GROUP, ["boris@x.test"]) == {}

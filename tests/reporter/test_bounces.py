@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from services.reporter.bounces.story import BRAKE_LEAST
 from services.reporter.story import Reporter
 from shared.address import bounce_address, split_role
 from shared.directory import NewMember
@@ -172,6 +173,19 @@ async def test_three_days_of_failures_suspend_a_member_and_the_owners_hear_of_it
     told = (await scene.ledger.suspensions(OFFICE, ["boris@x.test"]))["boris@x.test"]
     notes = [note for note in await scene.ledger.notes(told.post_id) if note.kind == "suspended"]
     assert [(note.group, note.detail["member"]) for note in notes] == [(OFFICE, BORIS)]
+
+
+async def test_a_relay_that_knows_nobody_any_more_does_not_empty_a_group(scene: Scene) -> None:
+    everybody = [f"m{number:02}@x.test" for number in range(14)]
+    await scene.registry.add_members(OFFICE, [NewMember(address=address) for address in everybody])
+    states = []
+    for _ in range(5):
+        for address in everybody:
+            await scene.refused(address)
+        states.append([await scene.bounce_state(address) for address in everybody].count("suspended"))
+        scene.now += DAY + 1
+    assert states == [0, 0, BRAKE_LEAST, len(everybody), len(everybody)]
+    assert len(scene.events()) == len(scene.letters) == len(everybody)
 
 
 async def test_a_day_counts_once_however_many_copies_fail(scene: Scene) -> None:

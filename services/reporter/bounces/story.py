@@ -32,6 +32,11 @@ from shared.ledger.notes import Note
 from shared.messages import Attempted, Bounced, Comeback, Fate
 from shared.settings import Settings
 
+BRAKE_LEAST = 10
+BRAKE_SHARE = 0.05
+"""Members of a group that are suspended within a day at most: so many, or this share of it where that is more. A provider's stale list of a
+thousand is through its dead addresses in days; a relay that has lost its table of users takes ten members of a school's group, not all."""
+
 
 class Holding(NamedTuple):
     """A member of a group: whose copy it was."""
@@ -147,9 +152,35 @@ class Scorer:
         failures = await self._unrefuted(holding, failures)
         judgment, evidence = judge.judge(failures, self._days)
         if judgment is Judgment.SUSPEND:
+            if await self._braked(holding, evidence):
+                return
             await self._suspend(holding, evidence, judge.identity(evidence, "suspended"))
         elif judgment is Judgment.PROBE:
             await self._ask(holding, evidence)
+
+    async def _braked(self, holding: Holding, failures: Sequence[Failure]) -> bool:
+        """Whether so many of the group were suspended within a day that it looks like somebody else's trouble: a relay that takes nobody for known.
+
+        Then the member stays, its failures are kept, and the next one asks again. The owners have a letter for each of the others by then.
+        """
+        if holding.member.bounce == "suspended":  # by one of us that did not come to tell of it
+            return False
+        group = await self._registry.group(holding.group)
+        allowed = max(BRAKE_LEAST, int((group.members if group is not None else 0) * BRAKE_SHARE))
+        if await self._ledger.suspended_since(holding.group, self._clock() - DAY) < allowed:
+            return False
+        last = failures[-1]
+        detail = {"member": holding.member.address, "reason": f"{allowed} were suspended within a day"}
+        note = Note(
+            post_id=last.post_id,
+            kind="not suspended",
+            group=holding.group,
+            at=last.at,
+            unique=judge.identity(failures, "braked"),
+            detail=detail,
+        )
+        await self._ledger.note(note)
+        return True
 
     async def _unrefuted(self, holding: Holding, failures: Sequence[Failure]) -> Sequence[Failure]:
         """Less what an arrived probe, or a copy that arrived after it and did not come back, shows to be over."""
