@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import smtplib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,7 @@ class Place(NamedTuple):
     postfix: Binary
     front: int
     hop: NextHop
+    maps: str
 
     def send(self, message: Message) -> Reply:
         """Send to Postfix as the world does."""
@@ -72,7 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             "HORO_RSPAMD_URL": url,
         }
         system = System(processes, folder, settings)
-        yield Place(system, server, port, hop)
+        yield Place(system, server, port, hop, maps)
         assert system.terminate() == [0]
     except CannotServe as why:
         pytest.skip(str(why))
@@ -117,6 +119,22 @@ def test_p5_postfix_refuses_what_is_no_group_in_its_own_session(place: Place) ->
             session.ehlo("client.test")
             session.mail("ana@world.test")
             assert session.rcpt(address)[0] == code, address
+
+
+def test_in_a_domain_of_people_and_groups_postfix_sends_the_groups_alone_to_horo(place: Place) -> None:
+    """The map of the how-to for such domains, asked as Postfix asks it."""
+    place.system.group("mixed@example.test", ["one@world.test"])
+    transport = f"pipemap:{{{place.maps}:groups, static:{{lmtp:inet:127.0.0.1:{place.system.lmtp}}}}}"
+
+    def asked(name: str) -> str:
+        command = ["postmap", "-c", str(place.postfix.folder / "etc"), "-q", name, transport]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.stderr == ""
+        return done.stdout.strip()
+
+    horo = f"lmtp:inet:127.0.0.1:{place.system.lmtp}"
+    names = ["mixed@example.test", "mixed-bounces+x@example.test", "person@example.test", "example.test", "*"]
+    assert [asked(name) for name in names] == [horo, horo, "", "", ""]
 
 
 def test_a_bounce_of_a_copy_comes_back_through_postfix_to_the_members_score(place: Place) -> None:
