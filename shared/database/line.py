@@ -114,7 +114,9 @@ class _PostgresLine(Line):
         driver = self._driver or await self._connect()
         try:
             async with driver.pipeline():
-                if driver.prepare_threshold is None:  # PgBouncer: the server's connection is another's by the next transaction
+                if (
+                    driver.prepare_threshold is None
+                ):  # PgBouncer: the server's connection is another's by the next transaction
                     await driver.execute(_settings(local=True))
                 cursors = [await driver.execute(step.texts["postgresql"], step.values) for step in steps]
                 await driver.commit()
