@@ -10,7 +10,7 @@ from cli.output import clean, print_table, say, when
 from shared.ledger import PostSummary, Row
 from shared.ledger.notes import Note
 from shared.ledger.traces import TracePage, Try
-from shared.messages import Reason, Refused, State
+from shared.messages import Reason, Refused, State, TargetKind
 
 REASONS = {
     Reason.AUTHOR: "left out: wrote it",
@@ -75,10 +75,13 @@ def show_post(
 
 def _head(post: PostSummary, children: Sequence[tuple[str, str]]) -> None:
     record, totals = post.record, post.totals
-    say(f"post {record.id}  {when(record.accepted_at)}", "bold")
-    say(
-        f"  message-id {clean(record.message_id) or '-'}  from <{clean(record.mail_from)}>  subject {clean(record.subject) or '-'}"
-    )
+    signal = any(target.kind is TargetKind.SIGNAL for target, _, _ in post.targets)
+    say(f"{'signal' if signal else 'post'} {record.id}  {when(record.accepted_at)}", "bold")
+    if signal:
+        say(f"  from {clean(record.mail_from) or '-'}  text {clean(record.subject) or '-'}")
+    else:
+        told = f"message-id {clean(record.message_id) or '-'}  from <{clean(record.mail_from)}>"
+        say(f"  {told}  subject {clean(record.subject) or '-'}")
     for target, verdict, _ in post.targets:
         say(f"  to {clean(target.recipient)}{'' if verdict == 'open' else f' ({verdict})'}")
     if record.parent:
