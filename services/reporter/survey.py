@@ -21,4 +21,5 @@ async def survey(bus: Bus, ledger: Ledger, now: float) -> None:
     metrics.DUE_LATE.set(backlog.late)
     metrics.PARKED_NOW.set(backlog.parked)
     for queue in Queue:
-        metrics.DEPTH.labels(str(queue)).set(await bus.depth(queue))
+        depth = await bus.depth(queue)
+        metrics.DEPTH.labels(str(queue)).set(depth)
