@@ -24,6 +24,7 @@ from tests.support.ports import free_port
 
 FILE = built.ROOT / "compose.yaml"
 ROLES = {"ingress": 1, "expander": 2, "sender": 3, "reporter": 1, "console": 1}
+WAITED_FOR = (*ROLES, "rabbitmq", "postgres", "valkey")
 PORTS = ("SMTP_PORT", "LMTP_PORT", "CONSOLE_PORT", "MAIL_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
 LIMIT = 240
 """Seconds for one command of Compose."""
@@ -43,8 +44,8 @@ STAND_INS: Mapping[str, Any] = {
         },
     },
 }
-QUICK: Mapping[str, Any] = {"interval": "1s"}
-"""For a health check: nobody but the test waits for these containers."""
+QUICK: Mapping[str, Any] = {"interval": "2s"}
+"""For the health checks of all that others wait for."""
 
 
 def declared(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -69,7 +70,7 @@ class Project:
         self._folder = folder
         self._override = folder / "stand-ins.json"  # JSON is YAML
         labelled = {
-            name: {"labels": {LABEL: owner()}, **({"healthcheck": QUICK} if name in ROLES else {})}
+            name: {"labels": {LABEL: owner()}, **({"healthcheck": QUICK} if name in WAITED_FOR else {})}
             for name in declared()["services"]
         }
         self._override.write_text(

@@ -273,12 +273,14 @@ def test_p1_a_message_goes_in_and_comes_out_over_a_stop_by_sigterm(
         first.horo("group", "create", GROUP, *[word for who in PEOPLE for word in ("--member", who)])
         one = compose(GROUP)
         assert send(port, one).code == 250
-        wait_until(lambda: len(first.mails()) == len(PEOPLE), "every member's copy", 30)
+        wait_until(lambda: len(first.mails()) == len(PEOPLE), "every member's copy", 60, pause=0.5)
         assert {message.partition(b"\r\n\r\n")[2] for _, message in first.mails()} == {one.body}
         taken = [one, *sent_until_stopped(first)]
         assert ended(first.container) == 0
     with up(docker_engine, volume, port) as second:
-        wait_until(lambda: len(second.mails()) >= len(PEOPLE) * len(taken), "every member's copy of each", 60)
+        wait_until(
+            lambda: len(second.mails()) >= len(PEOPLE) * len(taken), "every member's copy of each", 120, pause=0.5
+        )
         assert Counter((folder, identity(message)) for folder, message in second.mails()) == Counter(
             (folder, message.id) for folder in {folder for folder, _ in second.mails()} for message in taken
         )
