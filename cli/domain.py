@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
+import msgspec
 from cyclopts import App, Parameter
 
 from cli import access, values
 from cli.output import Json, Limit, print_json, print_table, say
+from shared.directory import NotFound, rules
 from shared.groups import Domain
+from shared.ledger.days import day_of
 
-app = App(name="domain", help="Mail domains: create, list, set, delete.")
+app = App(name="domain", help="Mail domains: create, list, show, set, delete.")
 
 Changes = Annotated[
     list[str] | None,
@@ -62,6 +66,30 @@ def _state(domain: Domain) -> str:
 def _quotas(domain: Domain) -> str:
     names = ("max_groups", "max_members", "messages_per_day", "recipients_per_day")
     return ", ".join(f"{name}={getattr(domain, name)}" for name in names if getattr(domain, name))
+
+
+@app.command
+async def show(name: str, /, *, json: Json = False) -> None:
+    """Show a domain: its settings, and what of its quotas is used today (UTC).
+
+    Parameters
+    ----------
+    name
+        The domain.
+    """
+    async with access.registry() as registry:
+        domain = await registry.domain(rules.domain_name(name))
+    if domain is None:
+        raise NotFound(f"there is no domain {name}")
+    async with access.ledger() as ledger:
+        today = await ledger.spent(domain.name, day_of(time.time()))
+    if json:
+        print_json({**msgspec.to_builtins(domain), "today": msgspec.to_builtins(today) if domain.metered else None})
+        return
+    rows = [(key, values.shown(value)) for key, value in msgspec.structs.asdict(domain).items() if key != "name"]
+    if domain.metered:
+        rows.append(("accepted today", f"{today.messages} messages, {today.recipients} recipients"))
+    print_table(domain.name, ("setting", "value"), rows)
 
 
 @app.command(name="set")

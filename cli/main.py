@@ -27,7 +27,7 @@ app = App(name="horo", help=HELP, version=lambda: version("horo"))
 COMMANDS = {  # by name: a command is imported when it is called, so that each starts fast
     "up": ("cli.up:up", "Run all services in this process."),
     "serve": ("cli.up:serve_role", "Run one service, or several together, as a process of a cluster."),
-    "domain": ("cli.domain:app", "Mail domains: create, list, set, delete."),
+    "domain": ("cli.domain:app", "Mail domains: create, list, show, set, delete."),
     "group": ("cli.group:app", "Groups: create, show, list, set, delete."),
     "member": ("cli.member:app", "Members of a group: add, remove, list, pause, import, export."),
     "import": ("cli.migrate.command:app", "Groups from alias files or from Mailman 3: shown first, made with --apply."),

@@ -353,6 +353,7 @@ def _check(settings: Settings) -> None:
         _attempt(field, _some_time if field in _NEVER_ZERO else seconds, getattr(settings, field))
     _attempt("trusted_relays", _networks, settings.trusted_relays)
     _attempt("channel_networks", _networks, settings.channel_networks)
+    _attempt("rspamd_url", _web_address, settings.rspamd_url)
     _attempt("retry_schedule", lambda _: settings.retry_delays, settings.retry_schedule)
     for field in ("smtp_listen", "lmtp_listen", "socketmap_listen", "console_listen", "health_listen"):
         if value := getattr(settings, field):
@@ -395,6 +396,12 @@ def _some_time(text: str) -> float:
     if (found := seconds(text)) <= 0:
         raise ValueError("must be longer than nothing")
     return found
+
+
+def _web_address(url: str) -> None:
+    parts = urlsplit(url)
+    if url and (not parts.hostname or parts.port == 0 or parts.username or parts.query):
+        raise ValueError(f"{shown_url(url)!r} is no address of a server: write it as http://host:port")
 
 
 def _networks(text: str) -> list[object]:

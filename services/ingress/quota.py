@@ -89,8 +89,9 @@ class Quota:
         if await self._days.spend(name, new.day, new.sent, most):
             spent.append(new)
             return
+        had = await self._days.spent(name, new.day)
+        journal.over_quota(name, quota="messages" if 0 < most.messages <= had.messages else "recipients")
         ever = most.recipients and people > most.recipients
-        journal.over_quota(name, quota="recipients" if most.recipients else "messages")
         verdicts.update(dict.fromkeys(passed, OVER_QUOTA_EVER if ever else OVER_QUOTA))
 
     async def _give_back(self, spent: Spent) -> None:

@@ -35,6 +35,12 @@ from shared.settings import Settings, SettingsError, endpoint, load, seconds, sh
         ({"HORO_TLS_CERT": "/a.pem"}, "HORO_TLS_KEY"),
         ({"HORO_TLS_OUT": "always"}, "HORO_TLS_OUT"),
         ({"HORO_LOG_LEVEL": "loud"}, "HORO_LOG_LEVEL"),
+        ({"HORO_SOCKETMAP_LISTEN": "2425"}, "HORO_SOCKETMAP_LISTEN"),
+        ({"HORO_RSPAMD_URL": "rspamd:11333"}, "HORO_RSPAMD_URL"),
+        ({"HORO_RSPAMD_URL": "http://"}, "HORO_RSPAMD_URL"),
+        ({"HORO_RSPAMD_URL": "http://host:port"}, "HORO_RSPAMD_URL"),
+        ({"HORO_RSPAMD_FAIL": "ajar"}, "HORO_RSPAMD_FAIL"),
+        ({"HORO_RSPAMD_TIMEOUT": "0s"}, "HORO_RSPAMD_TIMEOUT"),
     ],
 )
 def test_a_wrong_setting_is_named(environ: dict[str, str], named: str) -> None:
