@@ -155,9 +155,9 @@ def test_grafana_is_given_prometheus_and_the_dashboards() -> None:
     (provider,) = yaml.safe_load((GRAFANA / "dashboards.yml").read_text())["providers"]
     places = dict(place.split(":")[:2][::-1] for place in services()["grafana"]["volumes"])
     boards = built.ROOT / places[provider["options"]["path"]]
-    assert boards.is_dir()
-    for board in boards.glob("*.json"):
-        assert json.loads(board.read_text())["panels"]
+    found = [json.loads(board.read_text()) for board in boards.glob("*.json")]
+    assert found
+    assert all(board["panels"] for board in found)
 
 
 # --- what it does -----------------------------------------------------------------------------------------------------
@@ -198,6 +198,7 @@ def carry(project: Project) -> None:
     assert received(project) == expected
     wait_until(lambda: delivered(project, sent[0]) == len(PEOPLE), "the ledger's word", 30, pause=0.5)
     wait_until(lambda: scraped(project) == ROLES, "every process scraped by Prometheus", 60, pause=1)
+    assert watched(project) == written()
     project.run("stop", *ROLES)
     ended = {one.name: one.attrs["State"]["ExitCode"] for role in ROLES for one in project.containers(role)}
     assert len(ended) == sum(ROLES.values())
@@ -225,7 +226,30 @@ def delivered(project: Project, message: Message) -> int:
 
 def scraped(project: Project) -> dict[str, int]:
     """How many processes of each role Prometheus has looked at, and found up."""
-    url = f"http://127.0.0.1:{project.ports['PROMETHEUS_PORT']}/api/v1/query?query=sum%20by%20(job)%20(up)"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        found = json.load(answer)["data"]["result"]
+    found = asked(project, "query?query=sum%20by%20(job)%20(up)")["result"]
     return {one["metric"]["job"]: int(one["value"][1]) for one in found if one["metric"]["job"] in ROLES}
+
+
+def watched(project: Project) -> set[str]:
+    """The alerts that Prometheus has loaded."""
+    groups = asked(project, "rules?type=alert")["groups"]
+    return {rule["name"] for group in groups for rule in group["rules"]}
+
+
+def written() -> set[str]:
+    """The alerts in the tree."""
+    (rules,) = (place.split(":")[0] for place in services()["prometheus"]["volumes"] if place.endswith("/horo:ro"))
+    documents = [yaml.safe_load(path.read_text()) for path in (built.ROOT / rules).glob("*.rules.yml")]
+    names = {
+        rule["alert"] for one in documents for group in one["groups"] for rule in group["rules"] if "alert" in rule
+    }
+    assert names
+    return names
+
+
+def asked(project: Project, question: str) -> dict[str, Any]:
+    """What Prometheus answers."""
+    url = f"http://127.0.0.1:{project.ports['PROMETHEUS_PORT']}/api/v1/{question}"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        data: dict[str, Any] = json.load(answer)["data"]
+    return data
