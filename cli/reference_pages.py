@@ -20,6 +20,7 @@ _SUFFIX = {"counter": "_total"}
 def command_page() -> str:
     """The page of all commands, as `--help` tells them."""
     text = app.generate_docs("markdown", recursive=True, heading_level=1)
+    text = re.sub(r"^(horo .*) -m cli\.reference\b", r"\1", text, flags=re.MULTILINE)  # it names the program that runs
     text = _CONTENTS.sub("", text).replace("# horo\n", _COMMANDS, 1)
     text = re.sub(r"\]\(#(horo[a-z-]*)\)", r"](#\1)", text)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
