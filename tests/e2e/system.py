@@ -109,6 +109,15 @@ class System:
             self.wait_ready(role)
         return statuses
 
+    def add(self, role: str, count: int = 1) -> None:
+        """Start more processes of a role, and wait until they are ready."""
+        self.children.setdefault(role, []).extend(self._start(role, ["horo", "serve", role]) for _ in range(count))
+        self.wait_ready(role)
+
+    def remove(self, role: str, number: int) -> int:
+        """SIGTERM to one process of a role, for good; its exit status."""
+        return self.children[role].pop(number).terminate()
+
     def close(self) -> None:
         """End what still runs, and give the ports back."""
         for children in self.children.values():
