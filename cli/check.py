@@ -37,7 +37,7 @@ async def check(
     if settings:
         _list_settings(loaded, json)
         return
-    results = [(what, await _tried(probe)) for what, probe in _probes(loaded)]
+    results = [(what, await tried(probe)) for what, probe in probes(loaded)]
     if json:
         print_json([{"check": what, "ok": not problem, "problem": problem} for what, problem in results])
     else:
@@ -72,7 +72,7 @@ def _value(loaded: Settings, name: str) -> str:
     return shown_url(value)
 
 
-def _probes(loaded: Settings) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
+def probes(loaded: Settings) -> list[tuple[str, Callable[[], Awaitable[object]]]]:
     probes: list[tuple[str, Callable[[], Awaitable[object]]]] = [
         (f"database {_value(loaded, 'database_url') or loaded.effective_database_url}", lambda: _database(loaded)),
         (f"bus {_value(loaded, 'broker_url')}", lambda: _bus(loaded)),
@@ -92,7 +92,7 @@ async def _readable(path: str) -> None:
     await asyncio.to_thread(Path(path).read_bytes)
 
 
-async def _tried(probe: Callable[[], Awaitable[object]]) -> str:
+async def tried(probe: Callable[[], Awaitable[object]]) -> str:
     """An empty string, or what is wrong."""
     try:
         async with asyncio.timeout(PATIENCE):

@@ -41,6 +41,7 @@ COMMANDS = {  # by name: a command is imported when it is called, so that each s
     "check": ("cli.check:check", "Check the settings and all that they name."),
     "backup": ("cli.backup:backup", "Back up everything into one file, while Horo runs on files of this machine."),
     "restore": ("cli.backup:restore", "Put back what a backup holds."),
+    "doctor": ("cli.doctor:doctor", "Look the installation over, and say what to mend."),
     "migrate": ("cli.schema:migrate", "Bring the database to this version of Horo."),
 }
 for name, (place, purpose) in COMMANDS.items():

@@ -22,6 +22,8 @@ from shared.bodies import Bodies
 from shared.bodies.open import open_bodies
 from shared.bus import Bus, BusUnusable, Exclusive
 from shared.bus.open import open_bus
+from shared.database.engine import open_engine
+from shared.database.installation import DIFFERS, hold_secret
 from shared.database.migrate import SchemaError
 from shared.directory import Directory, Registry
 from shared.directory.open import open_directory, open_registry
@@ -94,6 +96,10 @@ async def open_parts(
             patience=min(patience, LOCAL_PATIENCE) if local else patience,
         )
         stack.push_async_callback(directory.close)
+        if consuming:
+            await _patiently(
+                "the database (HORO_DATABASE_URL)", lambda: _same_secret(settings, secret), patience=patience
+            )
         ledger = open_ledger(settings)  # the directory has brought the schema up to date
         stack.push_async_callback(ledger.close)
         bodies = await _patiently("the body store (HORO_BODIES_URL)", lambda: _open_bodies(settings), patience=patience)
@@ -118,6 +124,16 @@ async def _open_directory(settings: Settings, secret: str) -> tuple[Registry, Di
     except BaseException:
         await registry.close()
         raise
+
+
+async def _same_secret(settings: Settings, secret: str) -> None:
+    """Raises `StartError` where other processes of this installation have another secret."""
+    engine = open_engine(settings.effective_database_url)
+    try:
+        if not await hold_secret(engine, secret):
+            raise StartError(DIFFERS)
+    finally:
+        await engine.dispose()
 
 
 async def _open_bodies(settings: Settings) -> Bodies:

@@ -148,3 +148,12 @@ tokens = Table(
     Column("used_at", Float, nullable=True),
     comment="Tokens of the API. digest: of the token, which is kept nowhere; scopes: JSON; domain: the only one it is good for, and goes with it",
 )
+
+installation = Table(
+    "installation",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("secret_digest", LargeBinary, nullable=False),
+    Column("at", Float, nullable=False),
+    comment="One row. secret_digest: salt and scrypt of HORO_SECRET, so that a process with another one is told",
+)
