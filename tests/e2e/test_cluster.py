@@ -19,7 +19,7 @@ from tests.e2e.system import System, delivered, left_out, sums
 from tests.support.servers import RabbitMQ, Redis
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.both_brokers]
+pytestmark = pytest.mark.e2e
 
 GRAPH: Mapping[str, tuple[str, ...]] = {
     "office@example.test": ("ana@example.test", "boris@example.test", "board@example.test", "all@example.test"),
@@ -37,6 +37,7 @@ def make(system: System, graph: Mapping[str, tuple[str, ...]]) -> None:
 
 
 @pytest.mark.smoke
+@pytest.mark.both_brokers
 def test_p2_a_post_to_nested_groups_leaves_by_smtp_and_lmtp_once_for_each_person(
     cluster: Starts, hops: Callable[..., NextHop]
 ) -> None:
@@ -188,6 +189,7 @@ def test_p6_redis_flushed_frozen_and_stopped_changes_nothing(
     assert delivered(system.settled(system.accepted(last))) == sorted(graph["team@example.test"])
 
 
+@pytest.mark.both_brokers
 def test_p1_a_broker_that_is_away_is_a_451_and_services_come_back_to_it(
     cluster: Starts, hops: Callable[..., NextHop], rabbitmq: RabbitMQ
 ) -> None:

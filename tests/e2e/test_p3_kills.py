@@ -20,7 +20,7 @@ from tests.e2e.system import System
 from tests.support.servers import PostgreSQL, RabbitMQ
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.both_brokers]
+pytestmark = pytest.mark.e2e
 
 TEAM, BIG = "team@example.test", "big@example.test"
 GRAPH: Mapping[str, tuple[str, ...]] = {
@@ -148,6 +148,7 @@ def test_p1_p3_kill_9_of_every_service_in_mid_flow(cluster: Starts, hops: Callab
     assert len(at.oracle.expected()) >= 2 * 1000 + 20 * 20
 
 
+@pytest.mark.both_brokers
 def test_p1_p3_kill_9_of_the_broker_and_a_restart_of_the_database_in_mid_flow(
     cluster: Starts, hops: Callable[..., NextHop], rabbitmq: RabbitMQ, postgres: PostgreSQL
 ) -> None:
@@ -172,22 +173,6 @@ def test_p1_p3_kill_9_of_the_broker_and_a_restart_of_the_database_in_mid_flow(
     judged(at, frozenset())  # no sender died, so nothing at all may come twice
     assert {reply.code for attempt in at.ledger.attempts if (reply := attempt.reply).code} <= {250, 421, 451, 452}
     assert all(child.running for children in at.system.children.values() for child in children)
-
-
-def test_p1_p3_a_rolling_restart_in_mid_flow_loses_and_repeats_nothing(
-    cluster: Starts, hops: Callable[..., NextHop]
-) -> None:
-    at = scene(cluster, hops())
-    with Flow(at.ledger, at.system.smtp, TEAM) as flow:
-        more(flow, 3)
-        for role in ("sender", "expander", "reporter", "ingress"):
-            begun = len(slow(at.hop))
-            big(at)
-            in_mid_flow(at.hop, begun)
-            assert set(at.system.roll(role)) == {0}
-        more(flow, 3)
-        flow.stop()
-    judged(at, frozenset())  # an orderly end drains: SMTP's exception is for crashes alone
 
 
 def test_p1_p3_kill_9_of_the_embedded_profile_in_mid_flow(embedded: Starts, hops: Callable[..., NextHop]) -> None:
