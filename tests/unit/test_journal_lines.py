@@ -56,7 +56,15 @@ def test_recipients_who_were_answered_the_same_are_one_line(capsys: pytest.Captu
     before = counter.labels("delivered", "smtp")._value.get()
     people = [f"m{n}@x.test" for n in range(100)]
     journal.fate(
-        "p", recipients=people, state="delivered", hop_kind="smtp", lane="bulk", host="h", reply="250 OK", attempt=0, age=0.5
+        "p",
+        recipients=people,
+        state="delivered",
+        hop_kind="smtp",
+        lane="bulk",
+        host="h",
+        reply="250 OK",
+        attempt=0,
+        age=0.5,
     )
     (line,) = capsys.readouterr().err.splitlines()
     told = json.loads(line)

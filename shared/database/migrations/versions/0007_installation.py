@@ -21,4 +21,3 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_installation"),
         comment="One row. secret_digest: salt and scrypt of HORO_SECRET, so that a process with another one is told",
     )
-
