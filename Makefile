@@ -5,8 +5,8 @@
 UV := uv==0.13.9
 VENV := .venv
 STAMP := $(VENV)/.horo-setup
-# Test processes side by side; each has servers of its own.
-WORKERS ?= 2
+# Test processes side by side, more than cores, for they wait half of their time; each has servers of its own.
+WORKERS ?= 4
 # For another Python than the first suitable one: make PYTHON=/path/to/python3.12
 PYTHON ?=
 # Nothing is fetched, and nothing kept from the last time, for warnings are told but once.
