@@ -1,7 +1,8 @@
 """`horo doctor`: looks an installation over, from where it runs, with the settings of a process, and says of each fault what would mend it.
 
 Beyond `horo check` (does everything answer?): is it the right version, the same secret, the same time, with room on the disks, and does the
-world believe our host's name? It changes nothing but for `--new-secret`, and prints no secret, no password and nothing of anybody's mail.
+world believe our host's name? It migrates nothing; queues that a broker lacks it declares, as every start does. It prints no secret, no
+password and nothing of anybody's mail.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
@@ -24,6 +25,8 @@ from rich.text import Text
 
 from cli import access
 from cli.check import PATIENCE, probes, tried
+from cli.finding import Finding, State
+from cli.neighbours import neighbours
 from cli.output import CommandError, Exit, Json, print_json, print_table, say
 from shared.parts import effective_hostname, effective_secret
 from shared.settings import PREFIX, Settings
@@ -33,7 +36,6 @@ from shared.topology import Queue
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-State = Literal["ok", "warning", "fault", "skipped"]
 STYLE = {"ok": "green", "warning": "yellow", "fault": "red", "skipped": "dim"}
 
 CLOCK_WARNING = 2.0
@@ -46,15 +48,6 @@ CERTIFICATE_WARNING = 21 * 86400.0
 DOMAINS_LOOKED_AT = 20
 DEEP = 10_000
 """Messages in a queue that are worth a word."""
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one look found; `mend` says what to do where something is wrong."""
-
-    check: str
-    state: State
-    told: str
-    mend: str = ""
 
 
 Look = Callable[[], Awaitable[Iterable[Finding]]]
@@ -84,6 +77,7 @@ async def doctor(
         ("reachability", lambda: _reachability(loaded)),
         ("database", lambda: _database(loaded)),
         ("topology", lambda: _topology(loaded)),
+        ("neighbours", lambda: neighbours(loaded)),
         ("disks", lambda: _disks(loaded)),
         ("certificates", lambda: _certificates(loaded)),
     ]

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
+from cli.neighbours import neighbours
 from shared.groups import Domain
+from shared.settings import Settings
 from tests.ingress.conftest import House, Start
 from tests.ingress.dialogue import Client, eventually
 from tests.support.doubles import directory_unavailable
@@ -40,6 +42,12 @@ async def answer(client: Client) -> str:
         told = await client.reader.readexactly(length + 1)
     assert told.endswith(b",")
     return told[:-1].decode()
+
+
+async def test_horo_doctor_s_question_is_understood(asked: House) -> None:
+    host, port = asked.ingress.addresses["socketmap"]
+    found = await neighbours(Settings(socketmap_listen=f"{host}:{port}"))
+    assert [(one.state, one.told) for one in found] == [("ok", "answers")]
 
 
 @pytest.mark.parametrize(
