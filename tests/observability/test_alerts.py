@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +58,7 @@ CALM: Mapping[str, str] = {
 
 TROUBLE: Mapping[str, Mapping[str, str]] = {
     "HoroDown": {'up{job="sender",instance="b"}': f"1x10 0x{MINUTES}"},
+    "HoroGone": {'up{job="reporter",instance="b"}': "1x10"},
     "HoroTroubleAtTheDoor": {'horo_events_total{event="session_trouble"}': f"0+30x{MINUTES}"},
     "HoroSlowToAccept": {
         'horo_accept_seconds_bucket{le="1"}': f"0+1x{MINUTES}",
@@ -144,6 +146,13 @@ def test_every_alert_has_a_trouble_that_fires_it_and_a_page() -> None:
         assert f"| [{name}]({name}.md) | {rule['labels']['severity']} |" in index
         page = (RUNBOOK / f"{name}.md").read_text()
         assert re.findall(r"(?m)^## (.+)$", page) == ["What it means", "How to look", "What to do"]
+
+
+def test_kubernetes_is_given_the_same_alerts() -> None:
+    made = runpy.run_path(str(RULES.with_name("make.py")))
+    manifest = made["PLACE"].read_text()
+    assert manifest == made["text"](), "run: python deploy/prometheus/make.py"
+    assert yaml.safe_load(manifest)["spec"] == yaml.safe_load(RULES.read_text())
 
 
 def samples() -> dict[str, frozenset[str]]:
