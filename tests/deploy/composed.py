@@ -25,7 +25,7 @@ from tests.support.ports import free_port
 FILE = built.ROOT / "compose.yaml"
 ROLES = {"ingress": 1, "expander": 2, "sender": 3, "reporter": 1, "console": 1}
 WAITED_FOR = (*ROLES, "rabbitmq", "postgres", "valkey")
-PORTS = ("SMTP_PORT", "LMTP_PORT", "CONSOLE_PORT", "MAIL_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
+PORTS = ("SMTP_PORT", "LMTP_PORT", "SOCKETMAP_PORT", "CONSOLE_PORT", "MAIL_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT")
 LIMIT = 240
 """Seconds for one command of Compose."""
 BOX = "/tmp/mail"

@@ -75,6 +75,21 @@ def test_every_variable_that_looks_like_a_setting_is_one() -> None:
     }
 
 
+def test_what_stands_beside_the_ingress_has_its_place() -> None:
+    found = settings("ingress")
+    assert found.socketmap_listen.startswith("0.0.0.0:")
+    assert (found.rspamd_url, found.rspamd_fail, found.trusted_relays, found.trace_endpoint) == ("", "open", "", "")
+    given = {
+        "HORO_RSPAMD_URL": "http://rspamd:11333",
+        "HORO_RSPAMD_FAIL": "closed",
+        "HORO_TRUSTED_RELAYS": "172.16.0.0/12",
+        "HORO_TRACE_ENDPOINT": "http://collector:4318",
+    }
+    taken = declared(given)["services"]["ingress"]["environment"]
+    assert {key: taken[key] for key in given} == given
+    assert load({**from_image(), **taken}).rspamd_fail == "closed"
+
+
 def test_there_are_as_many_of_each_role_as_the_cluster_profile_wants() -> None:
     found = {name: one.get("deploy", {}).get("replicas", 1) for name, one in services().items() if name in ROLES}
     assert found == ROLES
@@ -114,7 +129,8 @@ def test_ports_are_on_loopback_each_its_own_and_none_leads_to_broker_database_or
     hosts = [port.split(":") for ports in published.values() for port in ports]
     assert {host for host, _, _ in hosts} == {"127.0.0.1"}
     assert len({outside for _, outside, _ in hosts}) == len(hosts)
-    listening = {int(one.rpartition(":")[2]) for one in from_image().values() if ":" in one}
+    given = {**from_image(), **services()["ingress"]["environment"]}
+    listening = {int(one.rpartition(":")[2]) for key, one in given.items() if key.endswith("_LISTEN")}
     assert {int(port.rpartition(":")[2]) for name in ("ingress", "console") for port in published[name]} <= listening
     assert [name for name, one in services().items() if one.get("networks") == ["inside"]] == [
         "rabbitmq",
