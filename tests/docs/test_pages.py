@@ -16,7 +16,7 @@ from cli.main import app
 from cli.trace_text import REASONS
 from cli.values import shown
 from shared.groups import Settings as GroupSettings
-from shared.settings import Settings, load
+from shared.settings import Settings, load, seconds
 from tests.docs.reading import DOCS, blocks, commands, shows, written
 
 NOT_SETTINGS = {"HORO_CONFIG"}
@@ -47,6 +47,12 @@ def test_every_settings_file_on_a_page_is_taken(page: Path, tmp_path: Path) -> N
             (tmp_path / "horo.toml").write_text(block.text)
             loaded = load({"HORO_CONFIG": str(tmp_path / "horo.toml")})
             assert {name: getattr(loaded, name) for name in tomllib.loads(block.text)} == tomllib.loads(block.text)
+
+
+def test_systemd_waits_until_a_drain_has_ended() -> None:
+    page = (DOCS / "how-to" / "install.md").read_text(encoding="utf-8")
+    (minutes,) = re.findall(r"^TimeoutStopSec=(\d+)min$", page, re.MULTILINE)
+    assert int(minutes) * 60 > seconds(Settings().drain_timeout)
 
 
 def test_every_setting_of_a_group_has_a_row_with_its_default() -> None:
