@@ -15,9 +15,9 @@ from shared.messages import Content, Fate, State
 FIRST = 3.0
 """Seconds until the first look: most posts are finished by then."""
 
-LONGEST = 15 * 60.0
+LONGEST = 3600.0
 """Seconds between looks at most, and so how late a post's end may be told: of a post in which somebody is tried again every four hours, nobody
-waits for the minute."""
+waits for the hour."""
 
 QUIET = 15 * 60.0
 """Seconds after the first failure until owners hear of it though the post is not finished."""
