@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cli import output
 from cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +43,7 @@ def _own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HORO_DATA", str(tmp_path / "var"))
     monkeypatch.setenv("HORO_SMTP_LISTEN", "127.0.0.1:1")  # where nothing listens
     monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(output.console, "_width", 300)  # whoever imported it first, and whatever the terminal then
 
 
 @pytest.fixture

@@ -37,7 +37,6 @@ def make(system: System, graph: Mapping[str, tuple[str, ...]]) -> None:
 
 
 @pytest.mark.smoke
-@pytest.mark.both_brokers
 def test_p2_a_post_to_nested_groups_leaves_by_smtp_and_lmtp_once_for_each_person(
     cluster: Starts, hops: Callable[..., NextHop]
 ) -> None:
